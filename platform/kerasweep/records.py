@@ -1,0 +1,130 @@
+"""What is known about trials and studies: frozen records that travel between the rooms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+ParamValue = bool | int | float | str
+Params = Mapping[str, ParamValue]
+Metrics = Mapping[str, float]
+
+
+class Direction(StrEnum):
+    MINIMIZE = "minimize"
+    MAXIMIZE = "maximize"
+
+    def better(self, a: float, b: float) -> bool:
+        """Whether ``a`` is strictly better than ``b``."""
+        return a < b if self is Direction.MINIMIZE else a > b
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The metric a study optimises, e.g. ``val_loss`` to be minimised."""
+
+    metric: str
+    direction: Direction
+
+    def best(self, values: Mapping[int, float]) -> int | None:
+        """The key of the best finite value (the lowest key on a tie), or None when there is none."""
+        finite = {key: value for key, value in values.items() if math.isfinite(value)}
+        if not finite:
+            return None
+        sign = 1 if self.direction is Direction.MINIMIZE else -1
+        return min(finite, key=lambda key: (sign * finite[key], key))
+
+
+class Status(StrEnum):
+    """How a trial stands.
+
+    ``FINISHED``: trained to its last epoch or to its own early stopping. ``STOPPED``: ended from outside, by the
+    scheduler, the time limit or an interrupt. ``FAILED``: NaN, an exception, or a worker that died too often.
+    """
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration a searcher proposes. ``params`` holds the active parameters only."""
+
+    number: int
+    params: Params
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One configuration, trained once.
+
+    Attributes:
+        number: 0-based, in the order in which the searcher proposed them.
+        params: the active parameters of the space (fixed ones are in the spec).
+        seed: of its initial weights, shuffling and dropout.
+        status: see ``Status``.
+        reason: why it was stopped or failed; empty otherwise.
+        history: metrics per epoch; ``history[0]`` is epoch 1.
+        value: the best value of the objective over its epochs, None if it never reported a finite one.
+        epoch: the 1-based epoch of that value, None likewise.
+        started: seconds since the Unix epoch.
+        seconds: of wall time spent, pauses not counted.
+    """
+
+    number: int
+    params: Params
+    seed: int
+    status: Status = Status.RUNNING
+    reason: str = ""
+    history: tuple[Metrics, ...] = ()
+    value: float | None = None
+    epoch: int | None = None
+    started: float = 0.0
+    seconds: float = 0.0
+
+    def curve(self, metric: str) -> tuple[float, ...]:
+        """One metric's value at each epoch, NaN where it is missing."""
+        return tuple(float(metrics.get(metric, math.nan)) for metrics in self.history)
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A study as the tracking store keeps it.
+
+    Attributes:
+        id: ``name@xxxxxxxx``, unique in the store.
+        name: the pipeline's name; several studies may share it.
+        status: ``running``, ``finished``, ``interrupted`` or ``failed``.
+        started: seconds since the Unix epoch.
+        objective: what was optimised.
+        spec: the normalised pipeline file, as JSON text.
+        trials: may be empty when only an overview was asked for.
+        summary: test metrics, baselines, exports, model version and seconds, as far as the pipeline came.
+        directory: the directory of the pipeline file; its relative paths count from there.
+    """
+
+    id: str
+    name: str
+    status: str
+    started: float
+    objective: Objective
+    spec: str
+    trials: tuple[Trial, ...] = ()
+    summary: Mapping[str, object] = field(default_factory=dict)
+    directory: str = ""
+
+
+def winner(trials: Mapping[int, Trial] | tuple[Trial, ...], objective: Objective) -> Trial | None:
+    """The trial with the best objective value among those that did not fail, or None."""
+    by_number = trials if isinstance(trials, Mapping) else {trial.number: trial for trial in trials}
+    values = {
+        number: trial.value
+        for number, trial in by_number.items()
+        if trial.value is not None and trial.status is not Status.FAILED
+    }
+    best = objective.best(values)
+    return None if best is None else by_number[best]

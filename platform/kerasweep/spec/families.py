@@ -1,0 +1,121 @@
+"""The parameters of the built-in model families and of training, by name, with what each may be.
+
+This is the vocabulary that a space is checked against before TensorFlow is loaded; ``models`` and ``training`` give
+it its meaning.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kerasweep.records import ParamValue
+
+ACTIVATIONS = (
+    "relu", "elu", "selu", "gelu", "leaky_relu", "silu", "swish", "mish", "tanh", "sigmoid", "softplus", "softsign", "linear",
+)  # fmt: skip
+INITIALIZERS = (
+    "glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal",
+)  # fmt: skip
+OPTIMIZERS = ("sgd", "rmsprop", "adam", "adamw", "nadam", "adagrad", "adamax", "adadelta")
+
+
+@dataclass(frozen=True)
+class Known:
+    """A parameter that kerasweep itself understands.
+
+    Attributes:
+        kind: ``float``, ``int``, ``bool`` or ``name``.
+        default: used when neither the space nor ``training.fixed`` sets it; None leaves Keras's own default.
+        low: smallest legal value, closed.
+        high: largest legal value, closed.
+        names: the legal names, for ``kind="name"``.
+    """
+
+    kind: str
+    default: ParamValue | None = None
+    low: float | None = None
+    high: float | None = None
+    names: tuple[str, ...] = ()
+
+    def problem(self, name: str, value: ParamValue) -> str | None:
+        """The rule this value breaks, or None."""
+        if self.kind == "name":
+            legal = isinstance(value, str) and value in self.names
+            return None if legal else f"{name} must be one of {', '.join(self.names)}. Received: {value!r}"
+        if self.kind == "bool":
+            return None if isinstance(value, bool) else f"{name} must be true or false. Received: {value!r}"
+        if isinstance(value, bool | str) or (self.kind == "int" and value != int(value)):
+            number = "a whole number" if self.kind == "int" else "a number"
+            return f"{name} must be {number}. Received: {value!r}"
+        if self.low is not None and value < self.low:
+            return f"{name} must be >= {self.low:g}. Received: {value!r}"
+        if self.high is not None and value > self.high:
+            return f"{name} must be <= {self.high:g}. Received: {value!r}"
+        return None
+
+
+TRAINING_PARAMETERS: Mapping[str, Known] = {
+    "batch_size": Known("int", default=32, low=1),
+}
+
+OPTIMIZER_PARAMETERS: Mapping[str, Known] = {
+    "optimizer": Known("name", default="adam", names=OPTIMIZERS),
+    "learning_rate": Known("float", low=0.0),
+    "momentum": Known("float", low=0.0, high=1.0),
+    "nesterov": Known("bool"),
+    "rho": Known("float", low=0.0, high=1.0),
+    "beta_1": Known("float", low=0.0, high=1.0),
+    "beta_2": Known("float", low=0.0, high=1.0),
+    "epsilon": Known("float", low=0.0),
+    "weight_decay": Known("float", low=0.0),
+    "clipnorm": Known("float", low=0.0),
+}
+
+# Which of the optimiser's parameters each optimiser has; any other one set for it is an error, not ignored.
+OPTIMIZER_TAKES: Mapping[str, frozenset[str]] = {
+    name: frozenset({"learning_rate", "weight_decay", "clipnorm", *own})
+    for name, own in {
+        "sgd": ("momentum", "nesterov"),
+        "rmsprop": ("rho", "momentum", "epsilon"),
+        "adam": ("beta_1", "beta_2", "epsilon"),
+        "adamw": ("beta_1", "beta_2", "epsilon"),
+        "nadam": ("beta_1", "beta_2", "epsilon"),
+        "adagrad": ("epsilon",),
+        "adamax": ("beta_1", "beta_2", "epsilon"),
+        "adadelta": ("rho", "epsilon"),
+    }.items()
+}
+
+_MLP: Mapping[str, Known] = {
+    "n_hidden": Known("int", default=1, low=0),
+    "n_neurons": Known("int", default=30, low=1),
+    "activation": Known("name", default="relu", names=ACTIVATIONS),
+    "initializer": Known("name", default="glorot_uniform", names=INITIALIZERS),
+    "dropout": Known("float", default=0.0, low=0.0, high=0.99),
+    "l2": Known("float", default=0.0, low=0.0),
+    "batch_norm": Known("bool", default=False),
+}
+
+FAMILIES: Mapping[str, Mapping[str, Known]] = {"mlp": _MLP}
+
+_PER_LAYER = re.compile(r"n_neurons_([1-9][0-9]*)")
+
+
+def layer_of(name: str) -> int | None:
+    """The 1-based hidden layer that a per-layer parameter such as ``n_neurons_2`` speaks of, else None."""
+    match = _PER_LAYER.fullmatch(name)
+    return int(match.group(1)) if match else None
+
+
+def family_parameter(family: str, name: str) -> Known | None:
+    """What a family makes of a parameter, None when it does not know the name."""
+    if layer_of(name) is not None and "n_neurons" in FAMILIES[family]:
+        return FAMILIES[family]["n_neurons"]
+    return FAMILIES[family].get(name) or OPTIMIZER_PARAMETERS.get(name) or TRAINING_PARAMETERS.get(name)
+
+
+def family_names(family: str) -> tuple[str, ...]:
+    """All parameter names a family understands (per-layer names aside)."""
+    return (*FAMILIES[family], *OPTIMIZER_PARAMETERS, *TRAINING_PARAMETERS)

@@ -1,0 +1,314 @@
+"""What a pipeline file says, section by section, with its defaults.
+
+These classes check each section by itself. What takes several sections, files or the user's code to check is in
+``spec.checks``; where in a file a rule was broken is ``spec.loading``'s affair.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, StrictInt, Tag, field_validator, model_validator
+
+from kerasweep.errors import one_of
+from kerasweep.records import Direction, Objective
+from kerasweep.spec.base import Frozen
+from kerasweep.spec.parameters import SpaceSpec, Value
+from kerasweep.spec.vocabulary import DATASETS, EXPORT_FORMATS, Task, known_direction
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+
+
+def _checked_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            "a name must start with a letter or digit and hold only letters, digits, '.', '_' and '-' "
+            f"(at most 100). Received: {name!r}"
+        )
+    return name
+
+
+Name = Annotated[str, BeforeValidator(lambda v: _checked_name(v) if isinstance(v, str) else v)]
+
+
+def _seconds(value: object) -> object:
+    """``90``, ``"90s"``, ``"30m"``, ``"1h30m"`` or ``"2d"`` as seconds."""
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.fullmatch(value.replace(" ", ""))
+    if not value or match is None:
+        raise ValueError(f"a duration must look like 90s, 30m, 1h30m or 2d. Received: {value!r}")
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+Auto = Literal["auto"]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Reference = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+
+
+class DataSpec(Frozen):
+    """Where the data comes from and how it is split; exactly one source."""
+
+    name: str | None = Field(None, description="A bundled or well-known dataset.")
+    csv: Path | None = Field(None, description="A CSV file with a header line.")
+    npz: Path | None = Field(None, description="A NumPy archive with the arrays x (or X) and y.")
+    python: Reference | None = Field(None, description="module:function that returns (x, y).")
+    target: str | list[str] | None = Field(None, description="The target column or columns of a CSV file.")
+    features: list[str] | None = Field(None, description="The columns of a CSV file to use; all but the target if left out.")
+    categorical: list[str] = Field([], description="Numeric columns of a CSV file to treat as categories.")
+    task: Task | Auto = Field("auto", description="What the target is; asked for when it cannot be told.")
+    preprocess: Literal["auto", "none"] = Field(
+        "auto", description="auto: standardise, encode and fill in inside the model; none: the model gets the raw arrays."
+    )
+    test: Fraction | Auto = Field("auto", description="Share of all rows kept for the test split.")
+    validation: Fraction | Auto = Field("auto", description="Share of the remaining rows kept for validation.")
+    seed: StrictInt = Field(42, ge=0, description="Of the split.")
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        if name is not None and name not in DATASETS:
+            raise ValueError(one_of("a dataset's name", name, DATASETS))
+        return name
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataSpec:
+        given = [key for key in ("name", "csv", "npz", "python") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError(f"data needs exactly one of name, csv, npz, python. Received: {', '.join(given) or 'none'}")
+        if self.csv is not None and not self.target:
+            raise ValueError("csv data needs a target column. Received: no target")
+        if self.csv is None:
+            for key in ("target", "features", "categorical"):
+                if getattr(self, key):
+                    raise ValueError(f"{key} belongs to csv data only. Received: {key} with {given[0]}")
+        return self
+
+    @property
+    def source(self) -> str:
+        """A short label: the dataset's name, the file's name, or the function."""
+        return self.name or self.python or (self.csv or self.npz or Path("?")).name
+
+
+class ModelSpec(Frozen):
+    """A built-in family, or the user's own builder; exactly one."""
+
+    family: Literal["mlp"] | None = Field(None, description="A built-in model family.")
+    builder: Reference | None = Field(None, description="module:function that returns a Keras model.")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> ModelSpec:
+        given = [key for key in ("family", "builder") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError(f"model needs exactly one of family, builder. Received: {' and '.join(given) or 'none'}")
+        return self
+
+
+class ObjectiveSpec(Frozen):
+    """What the study optimises, measured on the validation split."""
+
+    metric: str = "val_loss"
+    direction: Direction | Auto = "auto"
+
+    @model_validator(mode="after")
+    def _agree(self) -> ObjectiveSpec:
+        if not self.metric.startswith("val_"):
+            raise ValueError(
+                f"the objective must be measured on validation data (val_…). Received: {self.metric!r}"
+            )
+        known = known_direction(self.metric)
+        if self.direction == "auto" and known is None:
+            raise ValueError(f"direction must be given for a metric of your own. Received: {self.metric!r} without one")
+        if self.direction != "auto" and known is not None and self.direction != known:
+            raise ValueError(f"{self.metric} is to be {known}d. Received: direction={self.direction}")
+        return self
+
+    def resolved(self) -> Objective:
+        direction = known_direction(self.metric) if self.direction == "auto" else Direction(self.direction)
+        if direction is None:
+            raise AssertionError("validated above")
+        return Objective(self.metric, direction)
+
+
+class RandomSearch(Frozen):
+    """Uniform in the declared scales (Bergstra and Bengio 2012)."""
+
+    name: Literal["random"] = "random"
+
+
+class GridSearch(Frozen):
+    """All combinations; floats and long integer ranges by ``steps`` evenly spaced values."""
+
+    name: Literal["grid"] = "grid"
+    steps: int = Field(5, ge=1)
+
+
+class TpeSearch(Frozen):
+    """Tree-structured Parzen estimator (Bergstra et al. 2011), multivariate, grouped for conditions."""
+
+    name: Literal["tpe"] = "tpe"
+    startup: int = Field(10, ge=1, description="Random trials before the model is used.")
+    candidates: int = Field(24, ge=1, description="Points drawn from l(x), of which the best by l(x)/g(x) is proposed.")
+
+
+class NoScheduler(Frozen):
+    """Every trial trains to its end."""
+
+    name: Literal["none"] = "none"
+
+
+class AshaScheduler(Frozen):
+    """Asynchronous successive halving (Li et al. 2020): at each rung the best 1/eta go on."""
+
+    name: Literal["asha"] = "asha"
+    grace: int = Field(1, ge=1, description="The paper's r: the first rung, in epochs.")
+    eta: float = Field(3, gt=1, description="The paper's reduction factor.")
+    brackets: int = Field(1, ge=1, description="Each further bracket starts at a rung eta times later.")
+
+
+class HyperbandScheduler(Frozen):
+    """Hyperband (Li et al. 2018): brackets of successive halving, from many short trials to few long ones."""
+
+    name: Literal["hyperband"] = "hyperband"
+    eta: float = Field(3, gt=1, description="The paper's reduction factor.")
+
+
+class MedianScheduler(Frozen):
+    """Stops a trial whose best is worse than the median of the others' running averages (Golovin et al. 2017)."""
+
+    name: Literal["median"] = "median"
+    grace: int = Field(5, ge=1, description="No trial is stopped before this epoch.")
+    min_trials: int = Field(5, ge=1, description="Trials a median needs.")
+
+
+def _named(value: object) -> object:
+    """``tpe`` is short for ``{name: tpe}``."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _name_of(value: object) -> object:
+    return value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
+
+
+SearcherSpec = Annotated[
+    Annotated[RandomSearch, Tag("random")] | Annotated[GridSearch, Tag("grid")] | Annotated[TpeSearch, Tag("tpe")],
+    Discriminator(_name_of),
+    BeforeValidator(_named),
+]
+SchedulerSpec = Annotated[
+    Annotated[NoScheduler, Tag("none")]
+    | Annotated[AshaScheduler, Tag("asha")]
+    | Annotated[HyperbandScheduler, Tag("hyperband")]
+    | Annotated[MedianScheduler, Tag("median")],
+    Discriminator(_name_of),
+    BeforeValidator(_named),
+]
+
+
+class SearchSpec(Frozen):
+    """How the space is searched, and for how long."""
+
+    objective: ObjectiveSpec = ObjectiveSpec()
+    searcher: SearcherSpec = TpeSearch()
+    scheduler: SchedulerSpec = HyperbandScheduler()
+    trials: StrictInt = Field(50, ge=1)
+    max_epochs: StrictInt = Field(30, ge=1)
+    time_limit: Seconds | None = Field(None, description="Of the search, e.g. 30m; running trials are ended and count.")
+    seed: StrictInt = Field(42, ge=0)
+
+
+class EarlyStopping(Frozen):
+    """A trial ends when its objective has not improved by more than ``min_delta`` for ``patience`` epochs."""
+
+    patience: StrictInt = Field(10, ge=1)
+    min_delta: float = Field(0.0, ge=0)
+
+
+class TrainingSpec(Frozen):
+    """What is the same for every trial. The best weights are always kept."""
+
+    early_stopping: EarlyStopping | None = EarlyStopping()
+    fixed: dict[str, Value] = Field({}, description="Hyperparameters that do not vary.")
+
+
+class ResourcesSpec(Frozen):
+    """What a trial may use."""
+
+    cpus: StrictInt | Auto = Field("auto", description="CPU cores of the whole study.")
+    gpus_per_trial: float = Field(0, ge=0, description="May be a fraction: trials then share a card.")
+    concurrency: StrictInt | Auto = Field("auto", description="Trials at a time.")
+    storage: str = Field("auto", description="Where trials keep checkpoints; on a cluster, a path every node reaches.")
+
+    @model_validator(mode="after")
+    def _positive(self) -> ResourcesSpec:
+        for key in ("cpus", "concurrency"):
+            value = getattr(self, key)
+            if value != "auto" and value < 1:
+                raise ValueError(f"{key} must be >= 1 or auto. Received: {value}")
+        if self.gpus_per_trial > 1 and self.gpus_per_trial != int(self.gpus_per_trial):
+            raise ValueError(f"gpus_per_trial above 1 must be whole. Received: {self.gpus_per_trial}")
+        return self
+
+
+class TrackingSpec(Frozen):
+    """Where MLflow keeps the study."""
+
+    uri: str = Field("auto", description="auto: $MLFLOW_TRACKING_URI, else SQLite under ./mlruns.")
+    experiment: Name | None = Field(None, description="The pipeline's name if left out.")
+
+
+class RetrainSpec(Frozen):
+    """The winner, trained again for its best number of epochs."""
+
+    data: Literal["train+validation", "train"] = "train+validation"
+    seeds: StrictInt = Field(1, ge=1, description="Independent retrainings; the spread is reported, the median one kept.")
+
+
+class ExportSpec(Frozen):
+    """The formats the winner is written in; each is read back and compared before it counts."""
+
+    formats: list[str] = ["keras"]
+
+    @field_validator("formats")
+    @classmethod
+    def _known(cls, formats: list[str]) -> list[str]:
+        for name in formats:
+            if name not in EXPORT_FORMATS:
+                raise ValueError(one_of("an export format", name, EXPORT_FORMATS))
+        return list(dict.fromkeys(formats))
+
+
+class RegisterSpec(Frozen):
+    """The MLflow registry's name for the winner, and the alias that moves to it if it is at least as good."""
+
+    name: Name | None = Field(None, description="The pipeline's name if left out.")
+    alias: Name = "champion"
+
+
+class PipelineSpec(Frozen):
+    """A whole pipeline file."""
+
+    name: Name
+    data: DataSpec
+    model: ModelSpec
+    space: SpaceSpec
+    search: SearchSpec = SearchSpec()
+    training: TrainingSpec = TrainingSpec()
+    resources: ResourcesSpec = ResourcesSpec()
+    tracking: TrackingSpec = TrackingSpec()
+    retrain: RetrainSpec | None = RetrainSpec()
+    export: ExportSpec = ExportSpec()
+    register_: RegisterSpec | None = Field(RegisterSpec(), alias="register")
+
+    @property
+    def objective(self) -> Objective:
+        return self.search.objective.resolved()
+
+    @property
+    def experiment(self) -> str:
+        return self.tracking.experiment or self.name

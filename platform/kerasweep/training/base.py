@@ -1,0 +1,131 @@
+"""The contract of training: a cohort goes in, one outcome a member comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerasweep.records import Metrics, Objective, Params, Status
+from kerasweep.spec.pipeline import EarlyStopping
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One trial inside a cohort. ``params`` are the candidate's and ``training.fixed`` together."""
+
+    number: int
+    params: Params
+    seed: int
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Trials trained together in one process."""
+
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True)
+class TrainingArrays:
+    """Preprocessed arrays, ready for a network's body.
+
+    Attributes:
+        x: features ``(rows, *shape)`` float32.
+        y: targets as ``data.Split.y`` describes.
+        validation: features and targets to validate on; None while retraining.
+    """
+
+    x: Array
+    y: Array
+    validation: tuple[Array, Array] | None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All state of a cohort in training: ``arrays`` by name, and what fits into JSON."""
+
+    arrays: Mapping[str, Array]
+    state: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """Sent after every epoch.
+
+    Attributes:
+        epoch: 1-based, just finished.
+        metrics: by member number; a member that failed in this epoch is missing.
+        snapshot: state from which ``train`` goes on at the next epoch; valid only during the report.
+    """
+
+    epoch: int
+    metrics: Mapping[int, Metrics]
+    snapshot: Callable[[], Snapshot]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The answer to a report: the members that are to end here."""
+
+    stop: frozenset[int] = frozenset()
+
+
+Report = Callable[[EpochReport], Decision]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a member ended.
+
+    Attributes:
+        number: of the member.
+        status: FINISHED, STOPPED (by a decision) or FAILED.
+        reason: why it failed.
+        weights: the model's weights at its best epoch, in the order of ``model.weights``; empty if it failed.
+        history: metrics per epoch.
+        epoch: the 1-based best epoch (the last one when there is no validation), None if there is none.
+        value: the objective there, None if there is none.
+    """
+
+    number: int
+    status: Status
+    reason: str = ""
+    weights: tuple[Array, ...] = ()
+    history: tuple[Metrics, ...] = ()
+    epoch: int | None = None
+    value: float | None = None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What is the same for all members of a cohort.
+
+    Attributes:
+        objective: decides which epoch is best and feeds early stopping.
+        epochs: at most this many.
+        early_stopping: None trains all epochs.
+    """
+
+    objective: Objective
+    epochs: int
+    early_stopping: EarlyStopping | None = field(default=None)
+
+
+class Trainer(Protocol):
+    """Trains cohorts.
+
+    ``train`` calls ``report`` after every epoch and obeys its decision before the next one. It never raises for what
+    a member does wrong (NaN, an exception in a builder, memory): that member's outcome is FAILED with the reason.
+    With ``resume`` it continues after the epoch at which the snapshot was taken, with the same numbers as if it had
+    never stopped. The same cohort, data and schedule give the same numbers.
+    """
+
+    def train(
+        self, cohort: Cohort, data: TrainingArrays, report: Report, resume: Snapshot | None = None
+    ) -> tuple[Outcome, ...]: ...
