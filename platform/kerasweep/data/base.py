@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from kerasweep.data.preprocessing import Preprocessing
+from kerasweep.data.rows import Array, Rows
 from kerasweep.spec.vocabulary import Task
 
-Array = NDArray[Any]
-Rows = Array | Mapping[str, Array]
+__all__ = ["Array", "Facts", "Rows", "SearchData", "Split"]
 
 
 @dataclass(frozen=True)
@@ -41,8 +36,8 @@ class Facts:
         task: what the target is.
         outputs: output units (1 for binary, the number of classes for multi-class).
         classes: labels in the order of their indices; empty for regression.
-        columns: names of the raw feature columns, empty when the rows are unnamed arrays.
-        targets: names of the target columns.
+        columns: names of the raw feature columns; empty exactly when the rows are an unnamed array.
+        targets: names of the target columns, empty when they have none.
     """
 
     task: Task

@@ -15,7 +15,7 @@ class Searcher(Protocol):
       (active parameters only). It never repeats a configuration that it proposed before unless the space cannot
       give another; fewer than ``n`` (possibly none) means that the space is used up.
     - ``tell(trials)`` takes ended trials of any status, once each and in any order. A failed trial, or one without a
-      finite value, never counts as good; each searcher's docstring says what it learns from those and from stopped ones.
+      finite value, never counts as good; what a searcher learns from those and from stopped ones, its docstring says.
     - The same space, options, seed and history of calls give the same candidates; pickling in between changes nothing.
     """
 

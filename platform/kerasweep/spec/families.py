@@ -10,10 +10,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from kerasweep.errors import one_of
 from kerasweep.records import ParamValue
 
 ACTIVATIONS = (
-    "relu", "elu", "selu", "gelu", "leaky_relu", "silu", "swish", "mish", "tanh", "sigmoid", "softplus", "softsign", "linear",
+    "relu", "elu", "selu", "gelu", "leaky_relu", "silu", "swish", "mish",
+    "tanh", "sigmoid", "softplus", "softsign", "linear",
 )  # fmt: skip
 INITIALIZERS = (
     "glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal",
@@ -43,7 +45,7 @@ class Known:
         """The rule this value breaks, or None."""
         if self.kind == "name":
             legal = isinstance(value, str) and value in self.names
-            return None if legal else f"{name} must be one of {', '.join(self.names)}. Received: {value!r}"
+            return None if legal else one_of(name, value, self.names)
         if self.kind == "bool":
             return None if isinstance(value, bool) else f"{name} must be true or false. Received: {value!r}"
         if isinstance(value, bool | str) or (self.kind == "int" and value != int(value)):

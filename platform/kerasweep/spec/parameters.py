@@ -6,13 +6,16 @@ parameter with a step is drawn on the logarithmic scale and then rounded to its 
 
 from __future__ import annotations
 
+import keyword
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Literal
 
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, field_validator, model_validator
 
-from kerasweep.spec.base import Frozen
+from kerasweep.errors import Problem, one_of
+from kerasweep.spec.base import Frozen, RuleError, broken
 
 Value = StrictBool | StrictInt | StrictFloat | StrictStr
 Condition = dict[str, list[Value]]
@@ -28,36 +31,50 @@ class _Parameter(Frozen):
     def _conditions_name_values(cls, when: Condition) -> Condition:
         for other, values in when.items():
             if not values:
-                raise ValueError(f"a condition must list at least one value. Received: {other}: []")
+                raise broken("a condition must list at least one value. Received: []", other)
         return when
 
 
 class _Range(_Parameter):
-    log: bool = Field(False, description="Drawn on a logarithmic scale.")
+    log: StrictBool = Field(False, description="Drawn on a logarithmic scale.")
 
     def _check_range(self, low: float, high: float, step: float | None, prior: float | None) -> None:
         if low > high:
-            raise ValueError(f"min <= max must hold. Received: min={low}, max={high}")
+            raise broken(f"min <= max must hold. Received: min={low}, max={high}", "min")
+        if not math.isfinite(high - low):
+            raise broken(f"max - min must be a finite number. Received: min={low}, max={high}", "max")
+        problems = []
         if self.log and low <= 0:
-            raise ValueError(f"min must be > 0 when log is true. Received: min={low}")
-        if step is not None:
-            if step <= 0:
-                raise ValueError(f"step must be > 0. Received: step={step}")
-            steps = (high - low) / step
-            if not math.isclose(steps, round(steps), abs_tol=1e-9, rel_tol=1e-9):
-                raise ValueError(f"step must divide max - min. Received: min={low}, max={high}, step={step}")
+            problems.append(Problem(f"min must be > 0 when log is true. Received: min={low}", ("min",)))
+        if step is not None and step <= 0:
+            problems.append(Problem(f"step must be > 0. Received: {step}", ("step",)))
+        elif step is not None and not _is_whole((high - low) / step, 1e-9):
+            received = f"min={low}, max={high}, step={step}"
+            problems.append(Problem(f"step must divide max - min. Received: {received}", ("step",)))
         if prior is not None and not low <= prior <= high:
-            raise ValueError(f"min <= prior <= max must hold. Received: prior={prior}, min={low}, max={high}")
+            received = f"prior={prior}, min={low}, max={high}"
+            problems.append(Problem(f"min <= prior <= max must hold. Received: {received}", ("prior",)))
+        if problems:
+            raise RuleError(*problems)
+
+
+def _is_whole(steps: float, tolerance: float) -> bool:
+    """Whether a quotient is a whole number, up to the rounding of its division."""
+    return math.isfinite(steps) and math.isclose(steps, round(steps), abs_tol=tolerance, rel_tol=1e-9)
+
+
+# Beyond this a 64-bit array cannot hold the value.
+_Whole = Annotated[StrictInt, Field(ge=-(2**63), le=2**63 - 1)]
 
 
 class Float(_Range):
     """A real number in ``[min, max]``."""
 
     type: Literal["float"] = "float"
-    min: float
-    max: float
-    step: float | None = Field(None, description="Distance between neighbouring values, counted from min.")
-    prior: float | None = Field(None, description="A typical good value.")
+    min: StrictFloat = Field(description="The smallest value, itself included.")
+    max: StrictFloat = Field(description="The largest value, itself included.")
+    step: StrictFloat | None = Field(None, description="Distance between neighbouring values, counted from min.")
+    prior: StrictFloat | None = Field(None, description="A typical good value.")
 
     @model_validator(mode="after")
     def _check(self) -> Float:
@@ -69,10 +86,10 @@ class Int(_Range):
     """A whole number in ``[min, max]``."""
 
     type: Literal["int"] = "int"
-    min: StrictInt
-    max: StrictInt
-    step: StrictInt | None = Field(None, description="Distance between neighbouring values, counted from min.")
-    prior: StrictInt | None = Field(None, description="A typical good value.")
+    min: _Whole = Field(description="The smallest value, itself included.")
+    max: _Whole = Field(description="The largest value, itself included.")
+    step: _Whole | None = Field(None, description="Distance between neighbouring values, counted from min.")
+    prior: _Whole | None = Field(None, description="A typical good value.")
 
     @model_validator(mode="after")
     def _check(self) -> Int:
@@ -84,20 +101,25 @@ class Choice(_Parameter):
     """One of a list of values, without an order."""
 
     type: Literal["choice"] = "choice"
-    values: list[Value]
+    values: list[Value] = Field(description="What it can be.")
     prior: Value | None = Field(None, description="A typical good value.")
 
     @model_validator(mode="after")
     def _check(self) -> Choice:
         if not self.values:
-            raise ValueError("values must hold at least one value. Received: []")
+            raise broken("values must hold at least one value. Received: []", "values")
+        problems = []
         seen: set[tuple[type, Value]] = set()
-        for value in self.values:
+        for position, value in enumerate(self.values):
             if (type(value), value) in seen:
-                raise ValueError(f"values must differ from each other. Received: {value!r} twice")
+                message = f"values must differ from each other. Received: {value!r} twice"
+                problems.append(Problem(message, ("values", position)))
             seen.add((type(value), value))
-        if self.prior is not None and self.prior not in self.values:
-            raise ValueError(f"prior must be one of values. Received: prior={self.prior!r}, values={self.values!r}")
+        if self.prior is not None and not admits(self, self.prior):
+            message = f"prior must be one of values. Received: prior={self.prior!r}, values={self.values!r}"
+            problems.append(Problem(message, ("prior",)))
+        if problems:
+            raise RuleError(*problems)
         return self
 
 
@@ -105,7 +127,7 @@ class Fixed(_Parameter):
     """A value that does not vary; with ``when``, one that is only set under a condition."""
 
     type: Literal["fixed"] = "fixed"
-    value: Value
+    value: Value = Field(description="What it is.")
 
 
 Parameter = Annotated[Float | Int | Choice | Fixed, Field(discriminator="type")]
@@ -114,7 +136,7 @@ Parameter = Annotated[Float | Int | Choice | Fixed, Field(discriminator="type")]
 class SpaceSpec(Frozen):
     """All hyperparameters of a study by name."""
 
-    parameters: dict[str, Parameter]
+    parameters: dict[str, Parameter] = Field(description="Each hyperparameter by its name.")
 
     @field_validator("parameters")
     @classmethod
@@ -122,68 +144,74 @@ class SpaceSpec(Frozen):
         if not parameters:
             raise ValueError("a space must have at least one parameter. Received: {}")
         for name in parameters:
-            if not name.isidentifier():
-                raise ValueError(f"a parameter's name must be a Python identifier. Received: {name!r}")
+            if not name.isidentifier() or keyword.iskeyword(name):
+                raise broken(f"a parameter's name must be a Python identifier. Received: {name!r}", name)
         return parameters
 
     @model_validator(mode="after")
     def _conditions(self) -> SpaceSpec:
-        problems = [*_unreachable(self.parameters), *_cycles(self.parameters)]
+        problems = [
+            Problem(problem.message, ("parameters", *problem.path)) for problem in condition_problems(self.parameters)
+        ]
         if problems:
-            raise ValueError("\n".join(problems))
+            raise RuleError(*problems)
         return self
 
 
-def _unreachable(parameters: Mapping[str, Parameter]) -> Iterator[str]:
+def condition_problems(parameters: Mapping[str, Parameter], invalid: Collection[str] = ()) -> Iterator[Problem]:
+    """Conditions that no configuration can meet.
+
+    Args:
+        parameters: the valid parameters of a space.
+        invalid: names of parameters that are there but break a rule of their own; nothing is said about them.
+
+    Yields:
+        problems whose paths begin with a parameter's name.
+    """
+    yield from _unreachable(parameters, invalid)
+    yield from _cycles(parameters)
+
+
+def _unreachable(parameters: Mapping[str, Parameter], invalid: Collection[str]) -> Iterator[Problem]:
     for name, parameter in parameters.items():
         for other, values in parameter.when.items():
-            if other not in parameters:
-                yield f"a condition must name a parameter of the space. Received: {name}: when {other!r}"
+            if other in invalid:
                 continue
-            for value in values:
+            path = (name, "when", other)
+            if other not in parameters:
+                yield Problem(one_of("a condition's parameter", other, [*parameters, *invalid]), path)
+                continue
+            for position, value in enumerate(values):
                 if not admits(parameters[other], value):
-                    yield (
-                        f"a condition must name values its parameter can take. "
-                        f"Received: {name}: when {other!r} is {value!r}"
-                    )
+                    message = f"a condition must name values that {other} can take. Received: {value!r}"
+                    yield Problem(message, (*path, position))
 
 
-def _cycles(parameters: Mapping[str, Parameter]) -> Iterator[str]:
-    done: set[str] = set()
-    for start in parameters:
-        trail: list[str] = []
-        if found := _cycle_from(start, parameters, trail, done):
-            yield f"conditions must not form a cycle. Received: {' -> '.join(found)}"
-            return
+def _cycles(parameters: Mapping[str, Parameter]) -> Iterator[Problem]:
+    known = {name: [other for other in each.when if other in parameters] for name, each in parameters.items()}
+    try:
+        TopologicalSorter(known).prepare()
+    except CycleError as error:
+        cycle: list[str] = error.args[1][::-1]
+        message = f"conditions must not form a cycle. Received: {' -> '.join(cycle)}"
+        yield Problem(message, (cycle[0], "when", cycle[1]))
 
 
-def _cycle_from(
-    name: str, parameters: Mapping[str, Parameter], trail: list[str], done: set[str]
-) -> list[str] | None:
-    if name in trail:
-        return [*trail[trail.index(name) :], name]
-    if name in done or name not in parameters:
-        return None
-    trail.append(name)
-    for other in parameters[name].when:
-        if found := _cycle_from(other, parameters, trail, done):
-            return found
-    trail.pop()
-    done.add(name)
-    return None
+def among(value: Value, values: Collection[Value]) -> bool:
+    """Whether a value is one of these; 1 and 1.0 are the same, 1 and true are not."""
+    return any(value == each and isinstance(value, bool) == isinstance(each, bool) for each in values)
 
 
 def admits(parameter: Parameter, value: Value) -> bool:
     """Whether a parameter can take this value (its condition aside)."""
     if isinstance(parameter, Fixed):
-        return value == parameter.value and isinstance(value, bool) == isinstance(parameter.value, bool)
+        return among(value, [parameter.value])
     if isinstance(parameter, Choice):
-        return any(value == own and isinstance(value, bool) == isinstance(own, bool) for own in parameter.values)
+        return among(value, parameter.values)
     if isinstance(value, bool | str) or not parameter.min <= value <= parameter.max:
         return False
     if isinstance(parameter, Int) and value != int(value):
         return False
     if parameter.step is None:
         return True
-    steps = (value - parameter.min) / parameter.step
-    return math.isclose(steps, round(steps), abs_tol=1e-6)
+    return _is_whole((value - parameter.min) / parameter.step, 1e-6)

@@ -6,20 +6,32 @@ These classes check each section by itself. What takes several sections, files o
 
 from __future__ import annotations
 
+import difflib
 import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, StrictInt, Tag, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    StrictFloat,
+    StrictInt,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
-from kerasweep.errors import one_of
+from kerasweep.errors import Problem, one_of
 from kerasweep.records import Direction, Objective
-from kerasweep.spec.base import Frozen
+from kerasweep.spec.base import Frozen, RuleError, broken
 from kerasweep.spec.parameters import SpaceSpec, Value
-from kerasweep.spec.vocabulary import DATASETS, EXPORT_FORMATS, Task, known_direction
+from kerasweep.spec.vocabulary import DATASETS, EXPORT_FORMATS, Task, known_direction, objective_metrics
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_DURATION = re.compile(r"(?:([0-9]{1,6})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9})s)?")
+_REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
 
 def _checked_name(name: str) -> str:
@@ -39,16 +51,24 @@ def _seconds(value: object) -> object:
     if not isinstance(value, str):
         return value
     match = _DURATION.fullmatch(value.replace(" ", ""))
-    if not value or match is None:
+    if not value.strip() or match is None:
         raise ValueError(f"a duration must look like 90s, 30m, 1h30m or 2d. Received: {value!r}")
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+def _checked_reference(reference: str) -> str:
+    if not _REFERENCE.fullmatch(reference):
+        raise ValueError(f"a function must be named as module:function. Received: {reference!r}")
+    return reference
+
+
+Seconds = Annotated[StrictFloat, BeforeValidator(_seconds), Field(gt=0)]
+Seed = Annotated[StrictInt, Field(ge=0, le=2**32 - 1)]
+Count = Annotated[StrictInt, Field(ge=1)]
 Auto = Literal["auto"]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Reference = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+Fraction = Annotated[StrictFloat, Field(gt=0, lt=1)]
+Reference = Annotated[str, AfterValidator(_checked_reference)]
 
 
 class DataSpec(Frozen):
@@ -59,15 +79,18 @@ class DataSpec(Frozen):
     npz: Path | None = Field(None, description="A NumPy archive with the arrays x (or X) and y.")
     python: Reference | None = Field(None, description="module:function that returns (x, y).")
     target: str | list[str] | None = Field(None, description="The target column or columns of a CSV file.")
-    features: list[str] | None = Field(None, description="The columns of a CSV file to use; all but the target if left out.")
+    features: list[str] | None = Field(
+        None, description="The columns of a CSV file to use; all but the target if left out."
+    )
     categorical: list[str] = Field([], description="Numeric columns of a CSV file to treat as categories.")
     task: Task | Auto = Field("auto", description="What the target is; asked for when it cannot be told.")
     preprocess: Literal["auto", "none"] = Field(
-        "auto", description="auto: standardise, encode and fill in inside the model; none: the model gets the raw arrays."
+        "auto",
+        description="auto: standardise, encode and fill in inside the model; none: the model gets the raw arrays.",
     )
     test: Fraction | Auto = Field("auto", description="Share of all rows kept for the test split.")
     validation: Fraction | Auto = Field("auto", description="Share of the remaining rows kept for validation.")
-    seed: StrictInt = Field(42, ge=0, description="Of the split.")
+    seed: Seed = Field(42, description="Of the split.")
 
     @field_validator("name")
     @classmethod
@@ -80,13 +103,16 @@ class DataSpec(Frozen):
     def _one_source(self) -> DataSpec:
         given = [key for key in ("name", "csv", "npz", "python") if getattr(self, key) is not None]
         if len(given) != 1:
-            raise ValueError(f"data needs exactly one of name, csv, npz, python. Received: {', '.join(given) or 'none'}")
-        if self.csv is not None and not self.target:
-            raise ValueError("csv data needs a target column. Received: no target")
+            raise ValueError(
+                f"data needs exactly one of name, csv, npz, python. Received: {', '.join(given) or 'none'}"
+            )
         if self.csv is None:
-            for key in ("target", "features", "categorical"):
-                if getattr(self, key):
-                    raise ValueError(f"{key} belongs to csv data only. Received: {key} with {given[0]}")
+            strays = [key for key in ("target", "features", "categorical") if getattr(self, key)]
+            if strays:
+                message = f"target, features and categorical belong to csv data only. Received: {given[0]} data"
+                raise RuleError(*(Problem(message, (key,)) for key in strays))
+        elif not self.target:
+            raise ValueError("csv data needs a target column. Received: none")
         return self
 
     @property
@@ -112,26 +138,28 @@ class ModelSpec(Frozen):
 class ObjectiveSpec(Frozen):
     """What the study optimises, measured on the validation split."""
 
-    metric: str = "val_loss"
-    direction: Direction | Auto = "auto"
+    metric: str = Field("val_loss", description="val_… of a metric that the model reports.")
+    direction: Direction | Auto = Field("auto", description="Need not be said of well-known metrics.")
 
     @model_validator(mode="after")
     def _agree(self) -> ObjectiveSpec:
         if not self.metric.startswith("val_"):
-            raise ValueError(
-                f"the objective must be measured on validation data (val_…). Received: {self.metric!r}"
-            )
+            message = f"the objective must be measured on validation data (val_…). Received: {self.metric!r}"
+            raise broken(message, "metric")
         known = known_direction(self.metric)
         if self.direction == "auto" and known is None:
-            raise ValueError(f"direction must be given for a metric of your own. Received: {self.metric!r} without one")
+            near = difflib.get_close_matches(self.metric, objective_metrics(None), n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise broken(f"direction must be given for a metric of your own.{hint} Received: {self.metric!r}", "metric")
         if self.direction != "auto" and known is not None and self.direction != known:
-            raise ValueError(f"{self.metric} is to be {known}d. Received: direction={self.direction}")
+            raise broken(f"{self.metric} must be {known}d. Received: '{self.direction}'", "direction")
         return self
 
     def resolved(self) -> Objective:
+        """The objective with its direction filled in."""
         direction = known_direction(self.metric) if self.direction == "auto" else Direction(self.direction)
         if direction is None:
-            raise AssertionError("validated above")
+            raise ValueError(f"direction must be given for a metric of your own. Received: {self.metric!r}")
         return Objective(self.metric, direction)
 
 
@@ -145,15 +173,17 @@ class GridSearch(Frozen):
     """All combinations; floats and long integer ranges by ``steps`` evenly spaced values."""
 
     name: Literal["grid"] = "grid"
-    steps: int = Field(5, ge=1)
+    steps: StrictInt = Field(5, ge=1, description="Values of each range.")
 
 
 class TpeSearch(Frozen):
     """Tree-structured Parzen estimator (Bergstra et al. 2011), multivariate, grouped for conditions."""
 
     name: Literal["tpe"] = "tpe"
-    startup: int = Field(10, ge=1, description="Random trials before the model is used.")
-    candidates: int = Field(24, ge=1, description="Points drawn from l(x), of which the best by l(x)/g(x) is proposed.")
+    startup: StrictInt = Field(10, ge=1, description="Random trials before the model is used.")
+    candidates: StrictInt = Field(
+        24, ge=1, description="Points drawn from l(x), of which the best by l(x)/g(x) is proposed."
+    )
 
 
 class NoScheduler(Frozen):
@@ -166,24 +196,24 @@ class AshaScheduler(Frozen):
     """Asynchronous successive halving (Li et al. 2020): at each rung the best 1/eta go on."""
 
     name: Literal["asha"] = "asha"
-    grace: int = Field(1, ge=1, description="The paper's r: the first rung, in epochs.")
-    eta: float = Field(3, gt=1, description="The paper's reduction factor.")
-    brackets: int = Field(1, ge=1, description="Each further bracket starts at a rung eta times later.")
+    grace: StrictInt = Field(1, ge=1, description="The paper's r: the first rung, in epochs.")
+    eta: StrictFloat = Field(3, gt=1, description="The paper's reduction factor.")
+    brackets: StrictInt = Field(1, ge=1, description="Each further bracket starts at a rung eta times later.")
 
 
 class HyperbandScheduler(Frozen):
     """Hyperband (Li et al. 2018): brackets of successive halving, from many short trials to few long ones."""
 
     name: Literal["hyperband"] = "hyperband"
-    eta: float = Field(3, gt=1, description="The paper's reduction factor.")
+    eta: StrictFloat = Field(3, gt=1, description="The paper's reduction factor.")
 
 
 class MedianScheduler(Frozen):
     """Stops a trial whose best is worse than the median of the others' running averages (Golovin et al. 2017)."""
 
     name: Literal["median"] = "median"
-    grace: int = Field(5, ge=1, description="No trial is stopped before this epoch.")
-    min_trials: int = Field(5, ge=1, description="Trials a median needs.")
+    grace: StrictInt = Field(5, ge=1, description="No trial is stopped before this epoch.")
+    min_trials: StrictInt = Field(5, ge=1, description="Trials a median needs.")
 
 
 def _named(value: object) -> object:
@@ -213,46 +243,45 @@ SchedulerSpec = Annotated[
 class SearchSpec(Frozen):
     """How the space is searched, and for how long."""
 
-    objective: ObjectiveSpec = ObjectiveSpec()
-    searcher: SearcherSpec = TpeSearch()
-    scheduler: SchedulerSpec = HyperbandScheduler()
-    trials: StrictInt = Field(50, ge=1)
-    max_epochs: StrictInt = Field(30, ge=1)
+    objective: ObjectiveSpec = Field(ObjectiveSpec(), description="What is optimised.")
+    searcher: SearcherSpec = Field(TpeSearch(), description="Proposes configurations; a name, or a name with options.")
+    scheduler: SchedulerSpec = Field(
+        HyperbandScheduler(), description="Ends weak trials early; a name, or a name with options."
+    )
+    trials: StrictInt = Field(50, ge=1, description="How many configurations are tried at most.")
+    max_epochs: StrictInt = Field(30, ge=1, description="How long one trial trains at most.")
     time_limit: Seconds | None = Field(None, description="Of the search, e.g. 30m; running trials are ended and count.")
-    seed: StrictInt = Field(42, ge=0)
+    seed: Seed = Field(42, description="Of initial weights, shuffling, dropout and the searcher.")
 
 
 class EarlyStopping(Frozen):
     """A trial ends when its objective has not improved by more than ``min_delta`` for ``patience`` epochs."""
 
-    patience: StrictInt = Field(10, ge=1)
-    min_delta: float = Field(0.0, ge=0)
+    patience: StrictInt = Field(10, ge=1, description="Epochs without improvement.")
+    min_delta: StrictFloat = Field(0.0, ge=0, description="The least change of the objective that is an improvement.")
 
 
 class TrainingSpec(Frozen):
     """What is the same for every trial. The best weights are always kept."""
 
-    early_stopping: EarlyStopping | None = EarlyStopping()
+    early_stopping: EarlyStopping | None = Field(EarlyStopping(), description="null turns it off.")
     fixed: dict[str, Value] = Field({}, description="Hyperparameters that do not vary.")
 
 
 class ResourcesSpec(Frozen):
     """What a trial may use."""
 
-    cpus: StrictInt | Auto = Field("auto", description="CPU cores of the whole study.")
-    gpus_per_trial: float = Field(0, ge=0, description="May be a fraction: trials then share a card.")
-    concurrency: StrictInt | Auto = Field("auto", description="Trials at a time.")
+    cpus: Count | Auto = Field("auto", description="CPU cores of the whole study.")
+    gpus_per_trial: StrictFloat = Field(0, ge=0, description="May be a fraction: trials then share a card.")
+    concurrency: Count | Auto = Field("auto", description="Trials at a time.")
     storage: str = Field("auto", description="Where trials keep checkpoints; on a cluster, a path every node reaches.")
 
-    @model_validator(mode="after")
-    def _positive(self) -> ResourcesSpec:
-        for key in ("cpus", "concurrency"):
-            value = getattr(self, key)
-            if value != "auto" and value < 1:
-                raise ValueError(f"{key} must be >= 1 or auto. Received: {value}")
-        if self.gpus_per_trial > 1 and self.gpus_per_trial != int(self.gpus_per_trial):
-            raise ValueError(f"gpus_per_trial above 1 must be whole. Received: {self.gpus_per_trial}")
-        return self
+    @field_validator("gpus_per_trial")
+    @classmethod
+    def _whole_above_one(cls, gpus: float) -> float:
+        if gpus > 1 and gpus != int(gpus):
+            raise ValueError(f"gpus_per_trial above 1 must be whole. Received: {gpus}")
+        return gpus
 
 
 class TrackingSpec(Frozen):
@@ -265,21 +294,27 @@ class TrackingSpec(Frozen):
 class RetrainSpec(Frozen):
     """The winner, trained again for its best number of epochs."""
 
-    data: Literal["train+validation", "train"] = "train+validation"
-    seeds: StrictInt = Field(1, ge=1, description="Independent retrainings; the spread is reported, the median one kept.")
+    data: Literal["train+validation", "train"] = Field("train+validation", description="The splits to train on.")
+    seeds: StrictInt = Field(
+        1, ge=1, description="Independent retrainings; the spread is reported, the median one kept."
+    )
 
 
 class ExportSpec(Frozen):
     """The formats the winner is written in; each is read back and compared before it counts."""
 
-    formats: list[str] = ["keras"]
+    formats: list[str] = Field(["keras"], description="keras, saved_model, onnx, litert.")
 
     @field_validator("formats")
     @classmethod
     def _known(cls, formats: list[str]) -> list[str]:
-        for name in formats:
-            if name not in EXPORT_FORMATS:
-                raise ValueError(one_of("an export format", name, EXPORT_FORMATS))
+        problems = [
+            Problem(one_of("an export format", name, EXPORT_FORMATS), (position,))
+            for position, name in enumerate(formats)
+            if name not in EXPORT_FORMATS
+        ]
+        if problems:
+            raise RuleError(*problems)
         return list(dict.fromkeys(formats))
 
 
@@ -287,23 +322,25 @@ class RegisterSpec(Frozen):
     """The MLflow registry's name for the winner, and the alias that moves to it if it is at least as good."""
 
     name: Name | None = Field(None, description="The pipeline's name if left out.")
-    alias: Name = "champion"
+    alias: Name = Field("champion", description="Moves to the new model if that is at least as good.")
 
 
 class PipelineSpec(Frozen):
     """A whole pipeline file."""
 
-    name: Name
-    data: DataSpec
-    model: ModelSpec
-    space: SpaceSpec
-    search: SearchSpec = SearchSpec()
-    training: TrainingSpec = TrainingSpec()
-    resources: ResourcesSpec = ResourcesSpec()
-    tracking: TrackingSpec = TrackingSpec()
-    retrain: RetrainSpec | None = RetrainSpec()
-    export: ExportSpec = ExportSpec()
-    register_: RegisterSpec | None = Field(RegisterSpec(), alias="register")
+    name: Name = Field(description="Of the study; studies may share it.")
+    data: DataSpec = Field(description="Where the data comes from and how it is split.")
+    model: ModelSpec = Field(description="A built-in family or a builder of your own.")
+    space: SpaceSpec = Field(description="The hyperparameters to search.")
+    search: SearchSpec = Field(SearchSpec(), description="How the space is searched, and for how long.")
+    training: TrainingSpec = Field(TrainingSpec(), description="What is the same for every trial.")
+    resources: ResourcesSpec = Field(ResourcesSpec(), description="What trials may use.")
+    tracking: TrackingSpec = Field(TrackingSpec(), description="Where MLflow keeps the study.")
+    retrain: RetrainSpec | None = Field(RetrainSpec(), description="The winner, trained again; null leaves it out.")
+    export: ExportSpec = Field(ExportSpec(), description="The formats the winner is written in.")
+    register_: RegisterSpec | None = Field(
+        RegisterSpec(), alias="register", description="The winner's place in the model registry; null leaves it out."
+    )
 
     @property
     def objective(self) -> Objective:

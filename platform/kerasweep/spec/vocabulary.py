@@ -45,6 +45,13 @@ METRICS: dict[Task, tuple[str, ...]] = {
     Task.MULTILABEL: ("accuracy", "auc"),
 }
 
+
+def objective_metrics(task: Task | None) -> tuple[str, ...]:
+    """The objectives that the built-in families report for a task, or for any task when it is not known yet."""
+    names = METRICS[task] if task else dict.fromkeys(name for metrics in METRICS.values() for name in metrics)
+    return tuple(f"val_{name}" for name in ("loss", *names))
+
+
 _MINIMISED = re.compile(r"(^|_)(loss|mae|mse|rmse|mape|msle|error|crossentropy|perplexity)$")
 _MAXIMISED = re.compile(r"(^|_)(acc|accuracy|auc|precision|recall|f1|f1_score|r2|r2_score|iou)$")
 

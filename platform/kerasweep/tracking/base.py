@@ -75,6 +75,10 @@ class Tracker(Protocol):
         """Ends the parent run: ``finished``, ``interrupted`` or ``failed``."""
         ...
 
+    def flush(self) -> None:
+        """Returns when everything so far was written, or has failed; what failed is raised by ``close``."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -82,7 +86,7 @@ class StudyStore(Protocol):
     """Reads studies back, finished or not."""
 
     def list(self) -> tuple[StudyRecord, ...]:
-        """All studies, newest first, without their trials."""
+        """All studies, newest first, without their trials and specs."""
         ...
 
     def load(self, study: str) -> StudyRecord:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -62,11 +62,13 @@ class EpochReport:
         epoch: 1-based, just finished.
         metrics: by member number; a member that failed in this epoch is missing.
         snapshot: state from which ``train`` goes on at the next epoch; valid only during the report.
+        last: the cohort ends after this report whatever the answer: no epoch is left, or all have stopped early.
     """
 
     epoch: int
     metrics: Mapping[int, Metrics]
     snapshot: Callable[[], Snapshot]
+    last: bool
 
 
 @dataclass(frozen=True)
@@ -110,11 +112,14 @@ class Schedule:
         objective: decides which epoch is best and feeds early stopping.
         epochs: at most this many.
         early_stopping: None trains all epochs.
+        order_seed: of the order of the mini-batches. All trials of a study share it: they are compared on the same
+            sequence of rows (common random numbers), and a cohort needs one order for all its members.
     """
 
     objective: Objective
     epochs: int
-    early_stopping: EarlyStopping | None = field(default=None)
+    early_stopping: EarlyStopping | None = None
+    order_seed: int = 0
 
 
 class Trainer(Protocol):

@@ -1,0 +1,221 @@
+"""Results for people: what a pipeline gave, a study's best trials, all studies, and a plan."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from kerasweep.cli.quantities import ABSENT, counted, duration, ended, names, number, setting, settings
+from kerasweep.records import Objective, Status, StudyRecord, Trial
+
+if TYPE_CHECKING:
+    from kerasweep.pipeline import Plan
+    from kerasweep.pipeline.result import PipelineResult, Registered
+
+_STYLES = {"finished": "green", "stopped": "yellow", "interrupted": "yellow", "failed": "red", "running": "cyan"}
+_FOLDING = {"parameters", "objective"}  # columns that may be broken over several lines, given at least this width:
+_FOLDED_WIDTH = 24
+_REASONS_SHOWN = 5
+
+
+def result(outcome: PipelineResult, metric: str, store: str, *, default_store: bool) -> RenderableType:
+    """What ``run`` prints at its end.
+
+    Args:
+        outcome: of the pipeline.
+        metric: the objective's name.
+        store: the address of the tracking store, without secrets.
+        default_store: whether the commands to type next find this store without being told.
+    """
+    total = f" in {duration(outcome.seconds['total'])}" if "total" in outcome.seconds else ""
+    parts = [
+        Text.assemble((outcome.study, "bold"), " ", _status(outcome.status), total),
+        Text(_counts(outcome.trials)),
+        *_winner(outcome.best, metric),
+        *_test_split(outcome),
+        *_section("exports", outcome.exports.items()),
+        *(_section("model", _registered(outcome.model)) if outcome.model else ()),
+        *_section("time", ((s, duration(spent)) for s, spent in outcome.seconds.items() if s != "total")),
+        *_section("tracking", [("store", store)]),
+    ]
+    option = "" if default_store else f" --tracking-uri {store}"
+    commands = [f"kerasweep ui{option}", f"kerasweep show {outcome.study}{option}"]
+    return Group(*parts, *_heading("next"), *(Text(f"  {command}") for command in commands))
+
+
+def study(record: StudyRecord, best: Sequence[Trial]) -> RenderableType:
+    """What ``show`` prints.
+
+    Args:
+        record: with its trials.
+        best: those to list, best first.
+    """
+    counts = Counter(trial.status.value for trial in record.trials)
+    running = f", {counts['running']} running" if counts["running"] else ""
+    parts: list[RenderableType] = [
+        Text.assemble((record.id, "bold"), " ", _status(record.status), f", started {_moment(record.started)}"),
+        Text(f"{_goal(record.objective)}; {_counts(counts)}{running}"),
+    ]
+    test, model = record.summary.get("test"), record.summary.get("model")
+    if isinstance(test, Mapping) and test:
+        parts.append(Text("test split: " + ", ".join(f"{name} {number(value)}" for name, value in test.items())))
+    if isinstance(model, Mapping) and model.get("uri"):
+        parts.append(Text(f"model: {model['uri']}"))
+    reasons = Counter(
+        (trial.reason.strip().splitlines() or ["no reason given"])[0]
+        for trial in record.trials
+        if trial.status is Status.FAILED
+    )
+    rows = [(reason, counted(n, "trial")) for reason, n in reasons.most_common(_REASONS_SHOWN)]
+    return Group(*parts, Text(), trials(best, record.objective.metric), *_section("why trials failed", rows))
+
+
+def trials(best: Sequence[Trial], metric: str) -> RenderableType:
+    """A table of trials, best first: a column for each parameter, or one for all of them where that is too wide."""
+    if not best:
+        return Text("no trials to show")
+    columns = names([trial.params for trial in best])
+    facts = [_facts(rank, trial) for rank, trial in enumerate(best, start=1)]
+    values = [[setting(t.params[name]) if name in t.params else ABSENT for name in columns] for t in best]
+    lines = [settings(trial.params) for trial in best]
+    head = ("rank", "trial", "status", metric, "epoch", "time")
+    return Fitting(
+        _table((*head, *columns), [(*fact, *row) for fact, row in zip(facts, values, strict=True)]),
+        _table((*head, "parameters"), [(*fact, line) for fact, line in zip(facts, lines, strict=True)]),
+        _table(
+            ("trial", metric, "parameters"),
+            [(fact[1], fact[3], line) for fact, line in zip(facts, lines, strict=True)],
+        ),
+        Group(
+            *(Text(f"{fact[1]}: {fact[3]} {line}", overflow="fold") for fact, line in zip(facts, lines, strict=True))
+        ),
+    )
+
+
+def studies(records: Sequence[StudyRecord]) -> RenderableType:
+    """What ``list`` prints."""
+    if not records:
+        return Text("no studies in this store yet: kerasweep run FILE makes one")
+    rows = []
+    for record in records:
+        best, ended_as = record.summary.get("best"), record.summary.get("trials")
+        value = number(best.get("value")) if isinstance(best, Mapping) else ABSENT
+        n = str(sum(ended_as.values())) if isinstance(ended_as, Mapping) else ABSENT
+        rows.append((record.id, record.status, _moment(record.started), n, value, _goal(record.objective)))
+    return Fitting(
+        _table(("study", "status", "started", "trials", "best", "objective"), rows),
+        _table(("study", "status", "started", "trials", "best"), [row[:5] for row in rows]),
+        _table(("study", "status", "best"), [(row[0], row[1], row[4]) for row in rows]),
+    )
+
+
+def plan(planned: Plan) -> RenderableType:
+    """What ``plan`` prints."""
+    parts = [line for title, rows in planned.sections for line in _section(title, rows)]
+    warnings = [Text(f"  {warning}") for warning in planned.warnings]
+    return Group(*parts[1:], *(_heading("warnings", "bold yellow") if warnings else ()), *warnings)
+
+
+class Fitting:
+    """The first of several versions of the same content that fits the terminal's width; the last if none does."""
+
+    def __init__(self, *versions: RenderableType) -> None:
+        self._versions = versions
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        unlimited = options.update(width=100_000)
+        fitting = (v for v in self._versions if Measurement.get(console, unlimited, v).minimum <= options.max_width)
+        yield next(fitting, self._versions[-1])
+
+
+def _winner(best: Trial | None, metric: str) -> list[RenderableType]:
+    if best is None:
+        return [*_heading("winner"), Text("  none: no trial succeeded")]
+    rows = [(name, setting(value)) for name, value in best.params.items()]
+    return _section(f"winner: trial {best.number}, {metric} {number(best.value)} at epoch {number(best.epoch)}", rows)
+
+
+def _test_split(outcome: PipelineResult) -> list[RenderableType]:
+    if not outcome.test:
+        return []
+    metrics = tuple(outcome.test)
+    rows = [("this model", *(number(outcome.test[metric]) for metric in metrics))]
+    rows += [(name, *(number(values.get(metric)) for metric in metrics)) for name, values in outcome.baselines.items()]
+    spread = [(m, f"{number(a)} to {number(c)}, median {number(b)}") for m, (a, b, c) in outcome.spread.items()]
+    return [*_heading("test split"), _indented(_table(("", *metrics), rows)), *_section("over the seeds", spread)]
+
+
+def _registered(model: Registered) -> list[tuple[str, str]]:
+    rows = [(model.uri, f"version {model.version}")]
+    if not model.moved:
+        rows.append((f"@{model.alias}", f"did not move: {model.reason or 'no reason given'}"))
+    return rows
+
+
+def _facts(rank: int, trial: Trial) -> tuple[str, ...]:
+    measured = (number(trial.value), number(trial.epoch), duration(trial.seconds))
+    return (str(rank), str(trial.number), trial.status.value, *measured)
+
+
+def _heading(title: str, style: str = "bold") -> list[RenderableType]:
+    return [Text(), Text(title, style=style)]
+
+
+def _indented(content: RenderableType) -> RenderableType:
+    return Padding(content, (0, 0, 0, 2), expand=False)
+
+
+def _section(title: str, rows: Iterable[tuple[str, str]]) -> list[RenderableType]:
+    """A heading and indented rows of label and value; nothing at all without rows."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, overflow="fold")
+    grid.add_column(overflow="fold")
+    for label, value in rows:
+        grid.add_row(Text(label), Text(value))
+    return [*_heading(title), _indented(grid)] if grid.row_count else []
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table without lines; numbers stand to the right, and only the columns in ``_FOLDING`` are ever broken."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for name, *cells in zip(head, *rows, strict=True):
+        width = max(cell_len(cell) for cell in (name, *cells))
+        folds = name in _FOLDING and width > _FOLDED_WIDTH
+        table.add_column(
+            name,
+            justify="right" if all(cell[:1] in "-0123456789" for cell in cells) else "left",
+            no_wrap=not folds,
+            overflow="fold",
+            min_width=_FOLDED_WIDTH if folds else width,
+        )
+    for row in rows:
+        cells = [_status(cell) if name == "status" else Text(cell) for name, cell in zip(head, row, strict=True)]
+        table.add_row(*cells)
+    return table
+
+
+def _status(status: str) -> Text:
+    return Text(status, style=_STYLES.get(status, ""))
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    total = sum(counts.get(kind, 0) for kind in ("finished", "stopped", "failed"))
+    return f"{counted(total, 'trial')} ({ended(counts)})" if total else "no trials ended"
+
+
+def _goal(objective: Objective) -> str:
+    return f"{objective.direction.value} {objective.metric}"
+
+
+def _moment(seconds: float) -> str:
+    """Local time to the minute."""
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")

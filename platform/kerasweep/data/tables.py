@@ -1,0 +1,151 @@
+"""CSV files: a header line, then one row a line."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kerasweep.data.columns import as_text, canonical_columns, plain_values
+from kerasweep.data.rows import Array
+from kerasweep.data.sources import Raw, resolve
+from kerasweep.data.targets import canonical_target
+from kerasweep.errors import DataError, one_of
+from kerasweep.spec.pipeline import DataSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def read_csv(spec: DataSpec, directory: Path) -> Raw:
+    """A CSV file, with commas and a header line, in UTF-8.
+
+    Empty fields, ``NA``, ``NaN``, ``null`` and the like are missing values. Columns of numbers and of ``True`` and
+    ``False`` are such, all others are categories.
+
+    Raises:
+        DataError: the file cannot be read, lines differ in their number of fields, a column named in the spec is not
+            there or twice, a target is missing, a number is infinite, or a column mixes numbers with a little text.
+    """
+    import pandas as pd
+
+    path = resolve(directory, Path(str(spec.csv)))
+    header = _checked_header(path)
+    targets = [spec.target] if isinstance(spec.target, str) else list(spec.target or [])
+    features = _features(path, header, targets, spec)
+    try:
+        frame = pd.read_csv(
+            path,
+            usecols=[*features, *targets],
+            dtype=dict.fromkeys(spec.categorical, str),
+            skipinitialspace=True,
+            index_col=False,
+            low_memory=False,
+            encoding="utf-8-sig",
+        )
+    except (ValueError, OSError) as error:  # pandas' own ParserError is a ValueError
+        raise DataError(f"{path}: the file must be a CSV table. Received: {error}") from error
+    columns = {name: _feature(path, name, frame[name], name in spec.categorical) for name in features}
+    x, renamed = canonical_columns(str(path), columns)
+    return Raw(x, _target(path, frame[targets]), str(path), targets=tuple(targets), renamed=renamed)
+
+
+def _checked_header(path: Path) -> list[str]:
+    """The header, once every line has as many fields: pandas fills up short lines and cuts long ones without a word."""
+    header: list[str] = []
+    rows = 0
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, skipinitialspace=True, strict=True)
+            for fields in reader:
+                if not fields:
+                    continue
+                if not header:
+                    header = fields
+                    continue
+                rows += 1
+                if len(fields) != len(header):
+                    raise DataError(
+                        f"{path}:{reader.line_num}: every line must have as many fields as the header, {len(header)}. "
+                        f"Received: {len(fields)}"
+                    )
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: the file must be text in UTF-8. Received: {error}") from error
+    except csv.Error as error:
+        raise DataError(f"{path}:{reader.line_num}: the file must be a CSV table. Received: {error}") from error
+    except OSError as error:
+        raise DataError(f"{path}: the file must be readable. Received: {error}") from error
+    if not rows:
+        raise DataError(f"{path}: the file must have a header line and at least one row. Received: no row")
+    return header
+
+
+def _features(path: Path, header: list[str], targets: list[str], spec: DataSpec) -> list[str]:
+    """The feature columns, once every column that is used has a name of its own."""
+    features = [name for name in header if name not in targets] if spec.features is None else list(spec.features)
+    for key, names in (("target", targets), ("features", features), ("categorical", spec.categorical)):
+        for name in names:
+            if name not in header:
+                raise DataError(f"{path}: {one_of(f'{key}: a column', name, header)}")
+            if not name.strip():
+                raise DataError(
+                    f"{path}: every column used must have a name (list the columns to use under features). "
+                    f"Received: none for column {header.index(name) + 1}"
+                )
+            if header.count(name) > 1 or names.count(name) > 1:
+                raise DataError(f"{path}: {key}: every column used must be there once. Received: {name!r} twice")
+    both = [name for name in targets if name in features]
+    if both:
+        raise DataError(f"{path}: a target must not be a feature too. Received: {both[0]!r} as both")
+    idle = [name for name in spec.categorical if name not in features]
+    if idle:
+        raise DataError(f"{path}: categorical must name feature columns. Received: {idle[0]!r}, which is none")
+    if not features:
+        raise DataError(f"{path}: there must be a feature column besides the target. Received: {', '.join(header)}")
+    return features
+
+
+def _feature(path: Path, name: str, series: pd.Series, forced: bool) -> Array | pd.Series:
+    import pandas as pd
+
+    if forced:
+        return as_text(plain_values(series))
+    if series.dtype.kind in "biuf" or not pd.api.types.is_string_dtype(series.dtype):
+        return series
+    present = series.dropna()
+    numeric = pd.to_numeric(present, errors="coerce")
+    words = present[numeric.isna()]
+    if len(words) and len(words) < len(present) / 2:
+        share = f"{len(words)} of {len(present)}"
+        raise DataError(
+            f"{_place(path, words.index[0])}: a column must hold numbers or text, not both (list it under categorical "
+            f"if its numbers are names). Received: {share} values of {name!r} that are no number, "
+            f"such as {words.iloc[0]!r}"
+        )
+    return series
+
+
+def _target(path: Path, frame: pd.DataFrame) -> Array:
+    for name in frame.columns:
+        missing = np.flatnonzero(frame[name].isna())
+        if len(missing):
+            raise DataError(
+                f"{_place(path, missing[0])}: the target {name!r} must have a value in every row. "
+                f"Received: {len(missing)} rows without one"
+            )
+    if len(frame.columns) == 1:
+        return canonical_target(str(path), frame.iloc[:, 0])
+    return canonical_target(str(path), frame.to_numpy())
+
+
+def _place(path: Path, row: int) -> str:
+    """``file:line`` of a row, counted from 0; a quoted field may span lines, so the file is read again."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, skipinitialspace=True)
+        lines = (reader.line_num for fields in reader if fields)
+        for position, line in enumerate(lines, start=-1):
+            if position == row:
+                return f"{path}:{line}"
+    return str(path)

@@ -1,0 +1,88 @@
+"""The winner, trained again: on which rows, how often, and which of the results is delivered."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+
+import numpy as np
+
+from kerasweep.data.base import SearchData, Split
+from kerasweep.data.rows import concatenate
+from kerasweep.errors import DeliveryError
+from kerasweep.records import Direction, Metrics, Objective, Params, Status, Trial
+from kerasweep.seeds import derive
+from kerasweep.training.base import Cohort, Member, Outcome, Schedule
+
+
+def merged(search: SearchData) -> Split:
+    """The training rows followed by the validation rows."""
+    train, validation = search.train, search.validation
+    return Split(concatenate(train.x, validation.x), np.concatenate([train.y, validation.y]))
+
+
+def retrain_cohort(
+    winner: Trial, fixed: Params, seeds: int, study_seed: int, objective: Objective
+) -> tuple[Cohort, Schedule]:
+    """What to train: the winner's parameters, once per seed, to the winner's best epoch and no further.
+
+    Without validation rows nothing can stop early, so the epoch that was best in the search is the last one here.
+
+    Args:
+        winner: the best trial.
+        fixed: ``training.fixed`` of the spec.
+        seeds: how many independent trainings, at least 1.
+        study_seed: ``search.seed`` of the spec.
+        objective: of the study.
+
+    Raises:
+        DeliveryError: the trial never reported a finite objective.
+    """
+    if winner.epoch is None:
+        raise DeliveryError(
+            f"only a trial with a finite {objective.metric} can be retrained. "
+            f"Received: trial {winner.number}, {winner.status}{': ' + winner.reason if winner.reason else ''}"
+        )
+    params = {**fixed, **winner.params}
+    members = tuple(Member(i, params, derive(study_seed, "retrain", i)) for i in range(seeds))
+    order = derive(study_seed, "retrain", "order")
+    return Cohort(members), Schedule(objective, epochs=winner.epoch, early_stopping=None, order_seed=order)
+
+
+def choose(outcomes: Sequence[Outcome], scores: Sequence[Metrics], metric: str, direction: Direction) -> int:
+    """The index of the median model, the one a user can expect to get.
+
+    The best of several seeds by the test split would look better than it is. Of an even number, the worse of the two
+    in the middle is taken, for the same reason.
+
+    Args:
+        outcomes: of the retrained members.
+        scores: test metrics of each, in the same order; empty for a failed one.
+        metric: the one that orders them.
+        direction: of that metric.
+
+    Raises:
+        DeliveryError: every member failed; the message gives their reasons.
+    """
+    values = {
+        i: scored[metric]
+        for i, (outcome, scored) in enumerate(zip(outcomes, scores, strict=True))
+        if outcome.status is not Status.FAILED and math.isfinite(scored.get(metric, math.nan))
+    }
+    if not values:
+        reasons = "; ".join(dict.fromkeys(outcome.reason or f"no finite test {metric}" for outcome in outcomes))
+        raise DeliveryError(f"at least one retraining must succeed. Received: {len(outcomes)} failed ({reasons})")
+    best_first = sorted(values, key=lambda i: values[i] if direction is Direction.MINIMIZE else -values[i])
+    return best_first[len(best_first) // 2]
+
+
+def spread(scores: Sequence[Metrics]) -> dict[str, tuple[float, float, float]]:
+    """Metric -> (lowest, median, highest) over the seeds; NaN and failed seeds (no metrics) are left out."""
+    names = dict.fromkeys(name for scored in scores for name in scored)
+    result = {}
+    for name in names:
+        values = [value for scored in scores if math.isfinite(value := scored.get(name, math.nan))]
+        if values:
+            result[name] = (min(values), statistics.median(values), max(values))
+    return result

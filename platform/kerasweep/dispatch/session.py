@@ -1,0 +1,131 @@
+"""A connection to Ray, from its start to its end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kerasweep.dispatch.base import Allocation, Feed, SearchJob, Work
+from kerasweep.dispatch.resources import allocate, local_cpus
+from kerasweep.errors import ResourceError
+from kerasweep.spec.pipeline import ResourcesSpec
+
+if TYPE_CHECKING:
+    from kerasweep.training.base import Cohort, Outcome
+
+# Ray's own output and files that a study does not need. Set before Ray is imported, since it reads some of them then.
+_ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # A trial that failed has no objective to report; that must not end the study.
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    # The study handles the interrupt: it ends the trials and keeps what they reached.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # Ray's snapshots of the experiment are not what a study relies on.
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+class RaySession:
+    """Starts Ray in the background, or joins a cluster; ``close`` ends what it started.
+
+    Construction returns at once. Whatever went wrong while starting is raised by the first method that needs Ray.
+
+    Ray's own processes are set to die with the thread that started them (Linux ties that to the thread, not to the
+    process), so one thread starts Ray, waits for ``close``, and ends it.
+    """
+
+    def __init__(self, resources: ResourcesSpec, address: str | None = None) -> None:
+        self._resources = resources
+        self._address = address
+        self._failure: BaseException | None = None
+        self._ready = threading.Event()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ray", daemon=True)
+        self._thread.start()
+
+    def allocation(self, trials: int) -> Allocation:
+        """How the study's trials share the machines.
+
+        Raises:
+            ResourceError: Ray cannot be started or reached, or lacks what was asked for.
+        """
+        self._wait()
+        from kerasweep.dispatch.tuner import available
+
+        return allocate(self._resources, available(), trials)
+
+    def search(self, job: SearchJob, feed: Feed, allocation: Allocation) -> Mapping[int, Path]:
+        """Runs a search to its end; see ``tuner.search``."""
+        self._wait()
+        from kerasweep.dispatch.tuner import search
+
+        return search(job, feed, allocation)
+
+    def train(self, work: Work, cohorts: tuple[Cohort, ...], allocation: Allocation, *, merge: bool) -> list[Outcome]:
+        """Trains cohorts outside of a search, one after another in one worker.
+
+        Args:
+            work: trainer and data.
+            cohorts: what to train.
+            allocation: of the worker.
+            merge: train on training and validation rows together.
+        """
+        self._wait()
+        import ray
+
+        from kerasweep.dispatch.trainable import pack
+        from kerasweep.dispatch.training_task import train_cohorts
+
+        task = ray.remote(max_retries=2)(train_cohorts).options(
+            num_cpus=allocation.cpus_per_trial * allocation.concurrency, num_gpus=allocation.gpus_per_trial
+        )
+        return list(ray.get(task.remote(pack(work), ray.put(work.data), cohorts, allocation, merge)))
+
+    def close(self) -> None:
+        """Leaves the cluster, or ends the local Ray."""
+        self._closing.set()
+        self._thread.join()
+
+    def _wait(self) -> None:
+        self._ready.wait()
+        if self._failure is not None:
+            raise ResourceError(f"Ray must start or be reached. Received: {self._failure}") from self._failure
+
+    def _run(self) -> None:
+        try:
+            self._start()
+        except BaseException as failure:  # raised again by whoever waits for Ray
+            self._failure = failure
+            return
+        finally:
+            self._ready.set()
+        self._closing.wait()
+        import ray
+
+        ray.shutdown()
+
+    def _start(self) -> None:
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        import ray
+        import ray.tune
+
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        ray.init(**self._arguments())
+
+    def _arguments(self) -> dict[str, Any]:
+        quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+        if self._address is not None:
+            return {"address": self._address, **quiet}
+        cpus = local_cpus()
+        if self._resources.cpus != "auto":
+            cpus = min(cpus, self._resources.cpus)
+        return {"address": "local", "num_cpus": cpus, "include_dashboard": False, **quiet}

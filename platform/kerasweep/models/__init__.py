@@ -1,0 +1,7 @@
+"""Models: parameters -> compiled keras.Model, from a built-in family or from the user's own builder."""
+
+from kerasweep.models.base import Inputs, ModelBuilder
+from kerasweep.models.families import FamilyBuilder
+from kerasweep.models.user import UserBuilder
+
+__all__ = ["FamilyBuilder", "Inputs", "ModelBuilder", "UserBuilder"]

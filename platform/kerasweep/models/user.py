@@ -1,0 +1,99 @@
+"""The user's own builder: a function that returns a Keras model, compiled or not."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kerasweep.errors import ModelError
+from kerasweep.models.base import Inputs, compile_for, seed_everything
+from kerasweep.records import Params
+from kerasweep.spec.families import OPTIMIZER_PARAMETERS, TRAINING_PARAMETERS
+from kerasweep.spec.importing import import_function
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class UserBuilder:
+    """Builds models by calling the user's function (see ``ModelBuilder``).
+
+    Parameters are passed by name. A builder may also ask, by these names, for ``input_shape``, ``n_outputs`` and
+    ``output_activation``. A model that comes back without ``compile`` is compiled with the task's loss and the
+    parameters' optimiser.
+
+    Attributes:
+        function: the function itself, or ``module:function``, imported where the model is built.
+        directory: where the module is looked for first.
+        inputs: shape of a row and the task.
+    """
+
+    function: Callable[..., Any] | str
+    directory: Path
+    inputs: Inputs
+
+    def build(self, params: Params, seed: int) -> keras.Model:
+        import keras
+
+        function = self._function()
+        seed_everything(seed)
+        passed = self.arguments(function, params)
+        model = function(**passed)
+        if not isinstance(model, keras.Model):
+            raise ModelError(f"a builder must return a keras.Model. Received: {type(model).__name__}")
+        own = {name: value for name, value in params.items() if name not in passed and name not in TRAINING_PARAMETERS}
+        if not model.compiled:
+            compile_for(model, own, self.inputs.task)
+        elif own:
+            raise ModelError(
+                f"a builder that compiles its model must take {', '.join(own)} itself. "
+                f"Received: a compiled model from a function without {'it' if len(own) == 1 else 'them'}"
+            )
+        if not model.built:
+            import numpy as np
+
+            model(np.zeros((1, *self.inputs.shape), "float32"))
+        return model
+
+    def _function(self) -> Callable[..., Any]:
+        if not isinstance(self.function, str):
+            return self.function
+        try:
+            return import_function(self.function, self.directory)
+        except ImportError as error:
+            raise ModelError(str(error)) from error
+
+    def arguments(self, function: Callable[..., Any], params: Params) -> dict[str, Any]:
+        """The keyword arguments the function is called with.
+
+        Raises:
+            ModelError: it does not take a parameter of the space, or needs one that is not there.
+        """
+        signature = inspect.signature(function).parameters
+        open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.values())
+        ours = TRAINING_PARAMETERS.keys() | OPTIMIZER_PARAMETERS.keys()
+        passed: dict[str, Any] = {
+            name: value for name, value in params.items() if name in signature or (open_ended and name not in ours)
+        }
+        if strangers := [name for name in params if name not in passed and name not in ours]:
+            raise ModelError(
+                f"every parameter of the space must be an argument of the builder. "
+                f"Received: {', '.join(strangers)}, not among {', '.join(signature)}"
+            )
+        facts = {
+            "input_shape": self.inputs.shape,
+            "n_outputs": self.inputs.outputs,
+            "output_activation": self.inputs.output_activation,
+        }
+        passed |= {name: fact for name, fact in facts.items() if name in signature and name not in passed}
+        required = [n for n, p in signature.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+        if missing := [name for name in required if name not in passed]:
+            raise ModelError(
+                f"every argument of the builder without a default must be in the space or fixed. "
+                f"Received: none for {', '.join(missing)}"
+            )
+        return passed

@@ -1,0 +1,150 @@
+"""What a pipeline would do, worked out without doing any of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kerasweep.dispatch.resources import allocate, local_cpus
+from kerasweep.errors import ResourceError
+from kerasweep.scheduling import asha_rungs, expected_epochs, hyperband_brackets
+from kerasweep.space import Space
+from kerasweep.spec import LoadedPipeline
+from kerasweep.spec.parameters import Choice, Fixed, Parameter
+from kerasweep.spec.pipeline import AshaScheduler, HyperbandScheduler, MedianScheduler, PipelineSpec
+from kerasweep.tracking import redact, resolve_uri
+
+Row = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would run.
+
+    Attributes:
+        sections: (title, rows of (label, value)), in reading order.
+        warnings: what may not be meant.
+    """
+
+    sections: tuple[tuple[str, tuple[Row, ...]], ...]
+    warnings: tuple[str, ...]
+
+
+def plan(loaded: LoadedPipeline) -> Plan:
+    """Describes a pipeline's stages, space, rungs, trials and resources. Reads no data and starts nothing."""
+    spec = loaded.spec
+    space = Space(spec.space)
+    size = space.size()
+    return Plan(
+        sections=(
+            ("Pipeline", tuple(_overview(spec))),
+            (f"Space ({'infinitely many' if size is None else size} configurations)", tuple(_space(spec))),
+            ("Search", tuple(_search(spec, size))),
+            ("Resources on this machine", tuple(_resources(spec))),
+            ("Stages", tuple(_stages(spec))),
+        ),
+        warnings=tuple(_warnings(spec, size)),
+    )
+
+
+def _overview(spec: PipelineSpec) -> Iterator[Row]:
+    yield "name", spec.name
+    yield "data", spec.data.source
+    yield "model", spec.model.family or str(spec.model.builder)
+    yield "objective", f"{spec.objective.metric}, {spec.objective.direction}d"
+    yield "tracking", redact(resolve_uri(spec.tracking.uri, Path.cwd()))
+    yield "experiment", spec.experiment
+
+
+def _space(spec: PipelineSpec) -> Iterator[Row]:
+    for name, parameter in spec.space.parameters.items():
+        yield name, _parameter(parameter)
+    for name, value in spec.training.fixed.items():
+        yield name, f"fixed at {value}"
+
+
+def _parameter(parameter: Parameter) -> str:
+    if isinstance(parameter, Fixed):
+        text = f"fixed at {parameter.value}"
+    elif isinstance(parameter, Choice):
+        text = "one of " + ", ".join(map(str, parameter.values))
+    else:
+        text = f"{parameter.type} from {parameter.min:g} to {parameter.max:g}"
+        text += ", logarithmic" if parameter.log else ""
+        text += f", in steps of {parameter.step:g}" if parameter.step is not None else ""
+    when = [f"{other} is {' or '.join(map(str, values))}" for other, values in parameter.when.items()]
+    return text + (f", when {' and '.join(when)}" if when else "")
+
+
+def _search(spec: PipelineSpec, size: int | None) -> Iterator[Row]:
+    search = spec.search
+    trials = min(search.trials, size or search.trials)
+    yield "searcher", _options(search.searcher)
+    yield "scheduler", _options(search.scheduler)
+    yield from _rungs(spec)
+    yield "trials", str(trials)
+    yield "epochs of a trial", f"at most {search.max_epochs}"
+    low, high = expected_epochs(search.scheduler, trials, search.max_epochs)
+    yield "epochs in all", f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
+    stopping = spec.training.early_stopping
+    yield "early stopping", f"after {stopping.patience} epochs without improvement" if stopping else "off"
+    yield "time limit", f"{search.time_limit:g} s" if search.time_limit is not None else "none"
+    yield "seed", str(search.seed)
+
+
+def _options(section: object) -> str:
+    fields = dict(section)  # type: ignore[call-overload]  # a pydantic model iterates over its fields
+    name = fields.pop("name")
+    return name + (f" ({', '.join(f'{key} {value:g}' for key, value in fields.items())})" if fields else "")
+
+
+def _rungs(spec: PipelineSpec) -> Iterator[Row]:
+    scheduler, epochs = spec.search.scheduler, spec.search.max_epochs
+    if isinstance(scheduler, HyperbandScheduler):
+        for number, bracket in enumerate(hyperband_brackets(epochs, scheduler.eta)):
+            steps = " → ".join(
+                f"{trials} to epoch {rung}" for trials, rung in zip(bracket.survivors, bracket.rungs, strict=True)
+            )
+            yield f"bracket {number}", steps
+    elif isinstance(scheduler, AshaScheduler):
+        for number, rungs in enumerate(asha_rungs(scheduler.grace, scheduler.eta, epochs, scheduler.brackets)):
+            yield f"bracket {number}", "rungs at epoch " + ", ".join(map(str, rungs))
+    elif isinstance(scheduler, MedianScheduler):
+        yield "rungs", f"every epoch from {scheduler.grace} on"
+
+
+def _resources(spec: PipelineSpec) -> Iterator[Row]:
+    yield "CPUs", str(local_cpus())
+    if spec.resources.gpus_per_trial:
+        yield "GPUs per trial", f"{spec.resources.gpus_per_trial:g} (checked when the study starts)"
+        return
+    try:
+        share = allocate(spec.resources, {"CPU": local_cpus()}, spec.search.trials)
+    except ResourceError as error:
+        yield "impossible", str(error)
+        return
+    yield "trials at a time", str(share.concurrency)
+    yield "threads per trial", str(share.threads)
+
+
+def _stages(spec: PipelineSpec) -> Iterator[Row]:
+    yield "1 search", f"{spec.search.trials} trials"
+    if spec.retrain:
+        yield "2 retrain", f"the winner, on {spec.retrain.data}, with {spec.retrain.seeds} seed(s)"
+    else:
+        yield "2 retrain", "skipped: the winner's own weights are delivered"
+    yield "3 evaluate", "once on the test split, beside a linear model and a dummy"
+    yield "4 export", ", ".join(spec.export.formats) or "skipped"
+    if spec.register_:
+        yield "5 register", f"as {spec.register_.name or spec.name}, alias {spec.register_.alias} if at least as good"
+    else:
+        yield "5 register", "skipped"
+
+
+def _warnings(spec: PipelineSpec, size: int | None) -> Iterator[str]:
+    if size is not None and size < spec.search.trials:
+        yield f"the space has {size} configurations only: {size} trials instead of {spec.search.trials}"
+    stopping = spec.training.early_stopping
+    if stopping and stopping.patience >= spec.search.max_epochs:
+        yield f"early stopping never acts: patience {stopping.patience} with at most {spec.search.max_epochs} epochs"

@@ -1,0 +1,127 @@
+"""Runs a pipeline's stages, one after another."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kerasweep.pipeline.result import PipelineResult, Registered
+from kerasweep.errors import StudyError
+from kerasweep.records import Status
+from kerasweep.spec import LoadedPipeline
+from kerasweep.study.events import Observer, Silent
+from kerasweep.study.run import Destination, Origin, StudyRun
+
+
+def run(
+    loaded: LoadedPipeline,
+    *,
+    observer: Observer | None = None,
+    ray_address: str | None = None,
+    tracking_uri: str | None = None,
+) -> PipelineResult:
+    """Searches, then retrains, evaluates, exports and registers the winner.
+
+    An interrupt or a time limit ends the search; the best trial so far is delivered all the same.
+
+    Args:
+        loaded: the pipeline file.
+        observer: told how it goes.
+        ray_address: of a cluster to run on; a Ray of its own on this machine by default.
+        tracking_uri: of the MLflow server or database; the file's ``tracking.uri`` by default.
+
+    Raises:
+        StudyError: no trial succeeded.
+        KerasweepError: what else went wrong, by its class.
+        KeyboardInterrupt: a second interrupt.
+    """
+    watch = observer or Silent()
+    spec = loaded.spec
+    clock = _Clock(watch)
+    study = StudyRun(spec, Origin(loaded.directory, loaded.text), Destination(ray_address, tracking_uri, watch))
+    try:
+        try:
+            with clock.timed("search"):
+                study.search()
+        except StudyError:
+            if not study.interrupted:
+                raise
+            study.close()
+            return PipelineResult(study.id, study.status, None, _counts(study), seconds=clock.seconds())
+        from kerasweep.study.winner import Winner  # brings TensorFlow, which the search leaves to its workers
+
+        winner = Winner(study)
+        if spec.retrain is not None:
+            seeds = f"{spec.retrain.seeds} seed(s)"
+            with clock.stage("retrain", f"trial {winner.trial.number}, {winner.trial.epoch} epochs, {seeds}"):
+                winner.retrain(spec.retrain)
+        with clock.stage("evaluate", "the test split, once, beside the baselines"):
+            evaluation = winner.evaluate()
+        exports: Mapping[str, Path] = {}
+        if spec.export.formats:
+            folder = Path.cwd() / "mlruns" / "exports" / study.id
+            with clock.stage("export", ", ".join(spec.export.formats)):
+                exports = winner.export(spec.export.formats, folder)
+        model = None
+        if spec.register_ is not None:
+            with clock.stage("register", spec.register_.name or spec.name):
+                made = winner.register(spec.register_)
+            model = Registered(made.name, made.version, made.alias, made.moved, made.reason)
+            if not made.moved:
+                watch.note(f"{made.name}@{made.alias} did not move: {made.reason}")
+        result = PipelineResult(
+            study=study.id,
+            status=study.status,
+            best=winner.trial,
+            trials=_counts(study),
+            test=evaluation.test,
+            spread=evaluation.spread,
+            baselines=evaluation.baselines,
+            exports={name: str(path) for name, path in exports.items()},
+            model=model,
+            seconds=clock.seconds(),
+        )
+        study.tracker.log_summary(_summary(result))
+    except BaseException:
+        study.abort()
+        raise
+    study.close()
+    return result
+
+
+def _counts(study: StudyRun) -> Mapping[str, int]:
+    counts = Counter(trial.status for trial in study.searched.trials) if study.searched else Counter[Status]()
+    return {status.value: counts[status] for status in (Status.FINISHED, Status.STOPPED, Status.FAILED)}
+
+
+def _summary(result: PipelineResult) -> dict[str, Any]:
+    """What the tracking store keeps of the result; it has the study's id and status already."""
+    return {key: value for key, value in result.to_json().items() if key not in ("study", "status")}
+
+
+class _Clock:
+    """Announces stages and measures them."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._seconds: dict[str, float] = {}
+        self._begun = time.monotonic()
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        begun = time.monotonic()
+        yield
+        self._seconds[name] = time.monotonic() - begun
+
+    @contextmanager
+    def stage(self, name: str, detail: str) -> Iterator[None]:
+        self._observer.stage(name, detail)
+        with self.timed(name):
+            yield
+
+    def seconds(self) -> Mapping[str, float]:
+        return {**self._seconds, "total": time.monotonic() - self._begun}

@@ -1,0 +1,40 @@
+"""Random search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from kerasweep.records import Candidate, Trial
+from kerasweep.search.proposals import Proposals
+from kerasweep.space import Space
+
+
+class RandomSearcher:
+    """Draws each active parameter uniformly in its scale (Bergstra and Bengio 2012), no configuration twice.
+
+    The first candidate takes the declared priors, if there are any. It learns nothing from what it is told.
+
+    Source: Bergstra, Bengio: Random Search for Hyper-Parameter Optimization, JMLR 13 (2012).
+
+    Args:
+        space: what to search.
+        seed: of the draws.
+    """
+
+    def __init__(self, space: Space, seed: int) -> None:
+        self._proposals = Proposals(space, np.random.default_rng(seed))
+
+    def ask(self, n: int) -> list[Candidate]:
+        candidates: list[Candidate] = []
+        while len(candidates) < n:
+            params = self._proposals.first() or self._proposals.draw()
+            if params is None:
+                break
+            candidates.append(self._proposals.issue(params))
+        return candidates
+
+    def tell(self, trials: Sequence[Trial]) -> None:
+        for trial in trials:
+            self._proposals.close(trial)

@@ -1,0 +1,48 @@
+"""The searchers by the name that a pipeline file uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kerasweep.records import Objective
+from kerasweep.search.base import Searcher
+from kerasweep.space import Space
+from kerasweep.spec.pipeline import GridSearch, RandomSearch, SearcherSpec, TpeSearch
+
+
+def _random(spec: RandomSearch, space: Space, objective: Objective, seed: int) -> Searcher:
+    from kerasweep.search.random_search import RandomSearcher
+
+    return RandomSearcher(space, seed)
+
+
+def _grid(spec: GridSearch, space: Space, objective: Objective, seed: int) -> Searcher:
+    from kerasweep.search.grid_search import GridSearcher
+
+    return GridSearcher(space, spec.steps, seed)
+
+
+def _tpe(spec: TpeSearch, space: Space, objective: Objective, seed: int) -> Searcher:
+    from kerasweep.search.tpe_search import TpeSearcher  # Optuna takes a second to import
+
+    return TpeSearcher(space, objective, spec, seed)
+
+
+SEARCHERS: dict[str, Callable[[Any, Space, Objective, int], Searcher]] = {
+    "random": _random,
+    "grid": _grid,
+    "tpe": _tpe,
+}
+
+
+def make_searcher(spec: SearcherSpec, space: Space, objective: Objective, seed: int) -> Searcher:
+    """The searcher that a validated spec names.
+
+    Args:
+        spec: its name and options.
+        space: what to search.
+        objective: which values are good.
+        seed: of all its draws, e.g. ``derive(study_seed, "searcher")``.
+    """
+    return SEARCHERS[spec.name](spec, space, objective, seed)

@@ -1,0 +1,137 @@
+"""What takes several sections of a pipeline, or the files and functions it names, to check.
+
+Nothing heavy is imported and none of the user's code runs. A section that breaks rules of its own is left out
+(None), so that the others are still checked and every problem is reported at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kerasweep.errors import Problem, one_of
+from kerasweep.spec.builders import Signature, resolve
+from kerasweep.spec.files import check_files
+from kerasweep.spec.parameter_checks import Settings, check_builder, check_family, check_settings
+from kerasweep.spec.parameters import Parameter
+from kerasweep.spec.pipeline import (
+    AshaScheduler,
+    DataSpec,
+    MedianScheduler,
+    ModelSpec,
+    PipelineSpec,
+    SearchSpec,
+    TrainingSpec,
+)
+from kerasweep.spec.vocabulary import DATASETS, Task, objective_metrics
+
+# What a specification names as module:function, by that name; None for what cannot be checked.
+Functions = Mapping[str, Callable[..., object] | None]
+
+
+@dataclass(frozen=True)
+class Sections:
+    """The sections of a pipeline that are right by themselves.
+
+    Attributes:
+        data: None, like the others, when it breaks a rule of its own.
+        model: likewise.
+        search: likewise.
+        training: likewise.
+        parameters: those parameters of the space that are right by themselves; None when there is no space at all.
+        invalid: names of the space's other parameters.
+    """
+
+    data: DataSpec | None
+    model: ModelSpec | None
+    search: SearchSpec | None
+    training: TrainingSpec | None
+    parameters: Mapping[str, Parameter] | None
+    invalid: Collection[str] = ()
+
+    @classmethod
+    def of(cls, spec: PipelineSpec) -> Sections:
+        return cls(spec.data, spec.model, spec.search, spec.training, spec.space.parameters)
+
+
+def check(sections: Sections, directory: Path, functions: Functions) -> list[Problem]:
+    """Every rule broken across the sections of a pipeline.
+
+    Args:
+        sections: of the pipeline.
+        directory: from which its relative paths count, and where its Python modules are looked for first.
+        functions: those at hand among the functions that the sections name; the source of others is looked for.
+
+    Returns:
+        problems with their paths in the document; their places in a file are not known here.
+    """
+    problems: list[Problem] = []
+    if sections.data is not None:
+        problems += check_files(sections.data, directory)
+        problems += _check_loader(sections.data, directory, functions)
+    problems += _check_model(sections, directory, functions)
+    if sections.search is not None:
+        problems += _check_search(sections.search, sections.model, sections.data)
+    return problems
+
+
+def _signature(reference: str, directory: Path, functions: Functions) -> Signature | None:
+    if reference in functions:
+        function = functions[reference]
+        return None if function is None else Signature.of(function)
+    return resolve(reference, directory)
+
+
+def _check_loader(data: DataSpec, directory: Path, functions: Functions) -> Iterator[Problem]:
+    if data.python is None:
+        return
+    try:
+        signature = _signature(data.python, directory, functions)
+    except ValueError as error:
+        yield Problem(str(error), ("data", "python"))
+        return
+    if signature is not None and signature.required:
+        needed = ", ".join(signature.required)
+        message = f"a function that loads data must need no arguments. Received: {data.python}({needed})"
+        yield Problem(message, ("data", "python"))
+
+
+def _check_model(sections: Sections, directory: Path, functions: Functions) -> Iterator[Problem]:
+    signature: Signature | None = None
+    reference = None if sections.model is None else sections.model.builder
+    if reference is not None:
+        try:
+            signature = _signature(reference, directory, functions)
+        except ValueError as error:
+            yield Problem(str(error), ("model", "builder"))
+    if sections.parameters is None:
+        return
+    fixed = {} if sections.training is None else sections.training.fixed
+    settings = Settings(sections.parameters, fixed, sections.invalid)
+    yield from check_settings(settings)
+    if sections.model is not None and sections.model.family is not None:
+        yield from check_family(sections.model.family, settings)
+    elif reference is not None and signature is not None:
+        name = reference.partition(":")[2]
+        yield from check_builder(name, signature, settings, complete=sections.training is not None)
+
+
+def _check_search(search: SearchSpec, model: ModelSpec | None, data: DataSpec | None) -> Iterator[Problem]:
+    scheduler = search.scheduler
+    if isinstance(scheduler, AshaScheduler | MedianScheduler) and scheduler.grace > search.max_epochs:
+        message = f"grace <= max_epochs must hold. Received: grace={scheduler.grace}, max_epochs={search.max_epochs}"
+        yield Problem(message, ("search", "scheduler", "grace"))
+    if model is not None and model.family is not None:
+        task = None if data is None else _task_of(data)
+        valid = objective_metrics(task)
+        if search.objective.metric not in valid:
+            what = "a built-in family's objective" + (f" for {task}" if task else "")
+            yield Problem(one_of(what, search.objective.metric, valid), ("search", "objective", "metric"))
+
+
+def _task_of(data: DataSpec) -> Task | None:
+    """The task as far as it is known before the data is read."""
+    if data.task != "auto":
+        return Task(data.task)
+    return DATASETS[data.name].task if data.name is not None else None

@@ -1,0 +1,251 @@
+"""A study that runs: what it holds open, and its search."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from kerasweep.data import SearchData, Split, load_search, load_test
+from kerasweep.data.base import Array, Rows
+from kerasweep.delivery import check_formats
+from kerasweep.dispatch import Allocation, RaySession, Work
+from kerasweep.errors import StudyError, TrackingError
+from kerasweep.models import FamilyBuilder, Inputs, ModelBuilder, UserBuilder
+from kerasweep.records import Status, Trial, winner
+from kerasweep.space import Space
+from kerasweep.spec.pipeline import PipelineSpec
+from kerasweep.study.environment import git_commit, versions
+from kerasweep.study.events import Observer, Silent
+from kerasweep.study.ledger import Watchers
+from kerasweep.study.search import SearchPlace, Searched, run_search, search_schedule
+from kerasweep.tracking import Tracker, open_tracker, resolve_uri
+from kerasweep.tracking.base import StudyHeader
+from kerasweep.training import Cohort, KerasTrainer, Outcome, Schedule, Snapshot, snapshots
+
+# Trials whose weights are kept, so that each of them can be exported later.
+KEPT_TRIALS = 5
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a study was written down, and what of it only Python can hold.
+
+    Attributes:
+        directory: relative paths and the user's modules are looked for there.
+        text: the pipeline file as written; empty for a study made in Python.
+        memory: features and targets handed over as arrays.
+        builder: the model builder handed over as a function.
+    """
+
+    directory: Path
+    text: str = ""
+    memory: tuple[Rows, Array] | None = None
+    builder: Callable[..., Any] | None = None
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a study runs and is kept; None takes what its spec says."""
+
+    ray_address: str | None = None
+    tracking_uri: str | None = None
+    observer: Observer = Silent()
+
+
+def models_for(spec: PipelineSpec, data: SearchData, origin: Origin) -> ModelBuilder:
+    """The builder of a study's models."""
+    inputs = Inputs(data.preprocessing.feature_shape, data.facts.task, data.facts.outputs)
+    if spec.model.family is not None:
+        return FamilyBuilder(spec.model.family, inputs)
+    return UserBuilder(origin.builder or str(spec.model.builder), origin.directory, inputs)
+
+
+class StudyRun:
+    """A study on its way: the search, then whatever is asked of its winner.
+
+    ``close`` ends Ray and waits until everything is in the tracking store; it is called at the latest when Python ends.
+    """
+
+    def __init__(self, spec: PipelineSpec, origin: Origin, destination: Destination) -> None:
+        self.spec = spec
+        self.origin = origin
+        self.observer = destination.observer
+        self.id = f"{spec.name}@{secrets.token_hex(4)}"
+        self.tracking_uri = resolve_uri(destination.tracking_uri or spec.tracking.uri, Path.cwd())
+        self.status = "failed"
+        self.searched: Searched | None = None
+        self._started = False
+        self._stack = ExitStack()
+        self._closer = weakref.finalize(self, self._stack.close)
+        # Everything slow begins here, side by side: Ray, the tracking store, and the data.
+        self._session = RaySession(spec.resources, destination.ray_address)
+        self._stack.callback(self._session.close)
+        self.tracker: Tracker = open_tracker(self.tracking_uri, spec.experiment)
+        self._stack.callback(self.tracker.close)
+        self.scratch = Path(tempfile.mkdtemp(prefix="kerasweep-"))
+        self._stack.callback(shutil.rmtree, self.scratch, ignore_errors=True)
+
+    @cached_property
+    def data(self) -> SearchData:
+        """The training and validation splits."""
+        return load_search(self.spec.data, self.origin.directory, self.origin.memory)
+
+    @cached_property
+    def test(self) -> Split:
+        """The test split; not read before the search has ended."""
+        if self.searched is None:
+            raise StudyError("the test split must stay unseen until the search has ended. Received: a study without one")
+        return load_test(self.spec.data, self.origin.directory, self.data, self.origin.memory)
+
+    @cached_property
+    def models(self) -> ModelBuilder:
+        """Builds the models of this study."""
+        return models_for(self.spec, self.data, self.origin)
+
+    @cached_property
+    def _allocation(self) -> Allocation:
+        return self._session.allocation(self.spec.search.trials)
+
+    def search(self) -> Trial:
+        """Runs the search.
+
+        Returns:
+            The winner.
+
+        Raises:
+            StudyError: no trial succeeded.
+        """
+        text = any(column.dtype == "string" for column in self.data.preprocessing.inputs)
+        check_formats(self.spec.export.formats, categories=text)
+        self.tracker.start(self._header())
+        self._started = True
+        self.observer.stage("search", self._detail())
+        try:
+            place = SearchPlace(self._session, self._allocation, self._storage, self.id)
+            work = Work(KerasTrainer(self.models, search_schedule(self.spec)), self.data, self._paths)
+            self.searched = run_search(self.spec, work, place, Watchers(self.tracker, self.observer))
+            self._keep(self.searched)
+        finally:
+            shutil.rmtree(self._storage / self.id, ignore_errors=True)
+        self.status = "interrupted" if self.searched.interrupted else "failed"
+        best = self.best
+        if not self.searched.interrupted:
+            self.status = "finished"
+        self.tracker.log_summary({"best": {"trial": best.number, "value": best.value, "epoch": best.epoch}})
+        return best
+
+    @property
+    def interrupted(self) -> bool:
+        return self.searched is not None and self.searched.interrupted
+
+    @property
+    def best(self) -> Trial:
+        """The winner of the search.
+
+        Raises:
+            StudyError: no trial succeeded; the message says why.
+        """
+        trials = self.searched.trials if self.searched else ()
+        if (best := winner(trials, self.spec.objective)) is not None:
+            return best
+        reason = self.searched.stop_reason if self.searched else "the search has not run"
+        failures = [trial.reason for trial in trials if trial.status is Status.FAILED]
+        if failures and not reason.startswith("the first"):
+            reason = f"{len(failures)} of {len(trials)} trials failed, the last one with {failures[-1]}"
+        raise StudyError(f"a study must have a trial that succeeds. Received: {reason or 'no finished epoch'}")
+
+    def weights(self, number: int) -> tuple[Array, ...]:
+        """A trial's weights at its best epoch; kept for the best ``KEPT_TRIALS`` trials.
+
+        Raises:
+            StudyError: they were not kept.
+        """
+        folder = self._kept / str(number)
+        if not folder.is_dir():
+            raise StudyError(f"weights are kept of the best {KEPT_TRIALS} trials only. Received: trial {number}")
+        return snapshots.best_weights(snapshots.load(folder))
+
+    def train(self, cohorts: tuple[Cohort, ...], schedule: Schedule, *, merge: bool) -> list[Outcome]:
+        """Trains cohorts outside of the search; see ``RaySession.train``."""
+        work = Work(KerasTrainer(self.models, schedule), self.data, self._paths)
+        return self._session.train(work, cohorts, self._allocation, merge=merge)
+
+    def abort(self) -> None:
+        """Ends what is open after something went wrong, without hiding it behind a second error."""
+        with suppress(TrackingError):
+            self.close()
+
+    def close(self) -> None:
+        """Ends what is open.
+
+        Raises:
+            TrackingError: something could not be written.
+        """
+        if self._closer.alive:
+            if self._started:
+                self.tracker.end(self.status)
+            self._closer()
+
+    @property
+    def _kept(self) -> Path:
+        return self.scratch / "weights"
+
+    @property
+    def _storage(self) -> Path:
+        """Where trials keep their checkpoints while the search runs."""
+        storage = self.spec.resources.storage
+        return Path.cwd() / "mlruns" / "checkpoints" if storage == "auto" else Path(storage).absolute()
+
+    @property
+    def _paths(self) -> tuple[str, ...]:
+        return (str(self.origin.directory), str(Path.cwd()))
+
+    def _detail(self) -> str:
+        search, share = self.spec.search, self._allocation
+        device = f", {share.gpus_per_trial:g} GPU each" if share.gpus_per_trial else ""
+        return (
+            f"{search.trials} trials of up to {search.max_epochs} epochs, {search.searcher.name} + "
+            f"{search.scheduler.name}, {share.concurrency} at a time with {share.threads} thread(s) each{device}"
+        )
+
+    def _header(self) -> StudyHeader:
+        data = self.data
+        rows = {"train": len(data.train), "validation": len(data.validation)}
+        return StudyHeader(
+            id=self.id,
+            name=self.spec.name,
+            started=time.time(),
+            objective=self.spec.objective,
+            spec=self.spec.model_dump_json(by_alias=True),
+            source=self.origin.text,
+            directory=str(self.origin.directory),
+            seed=self.spec.search.seed,
+            dataset={"name": data.source, "fingerprint": data.fingerprint, **rows},
+            versions=versions(),
+            git_commit=git_commit(self.origin.directory),
+        )
+
+    def _keep(self, searched: Searched) -> None:
+        """Keeps the best trials' weights, here and with the tracker, and draws the figures."""
+        from kerasweep.report import top, write_figures
+
+        for trial in top(searched.trials, self.spec.objective, KEPT_TRIALS):
+            if trial.number not in searched.snapshots:
+                continue
+            snapshot = snapshots.load(searched.snapshots[trial.number])
+            weights = {name: array for name, array in snapshot.arrays.items() if name.startswith("best_")}
+            folder = self._kept / str(trial.number)
+            folder.mkdir(parents=True)
+            snapshots.save(Snapshot(weights, {}), folder)
+            self.tracker.log_files(tuple(folder.iterdir()), "weights", trial.number)
+        figures = write_figures(searched.trials, self.spec.objective, Space(self.spec.space), self.scratch / "figures")
+        self.tracker.log_files(figures, "figures")

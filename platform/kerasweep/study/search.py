@@ -1,0 +1,122 @@
+"""One search, from its searcher to its ended trials."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from kerasweep.dispatch import Allocation, RaySession, SearchJob, Work
+from kerasweep.records import Trial
+from kerasweep.scheduling import expected_epochs, generations, last_epochs
+from kerasweep.search import make_searcher
+from kerasweep.seeds import derive
+from kerasweep.space import Space
+from kerasweep.spec.pipeline import PipelineSpec
+from kerasweep.study.ledger import Budget, Ledger, Watchers
+from kerasweep.training import Schedule
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a search left.
+
+    Attributes:
+        trials: all that began, by number.
+        snapshots: trial number -> folder of its last snapshot.
+        stop_reason: why it ended before its budget; empty otherwise.
+    """
+
+    trials: tuple[Trial, ...]
+    snapshots: Mapping[int, Path]
+    stop_reason: str
+
+    @property
+    def interrupted(self) -> bool:
+        return self.stop_reason == INTERRUPTED
+
+
+INTERRUPTED = "interrupted"
+
+
+def search_schedule(spec: PipelineSpec) -> Schedule:
+    """What the trainer obeys during the search."""
+    return Schedule(
+        objective=spec.objective,
+        epochs=spec.search.max_epochs,
+        early_stopping=spec.training.early_stopping,
+        order_seed=derive(spec.search.seed, "order"),
+    )
+
+
+@dataclass(frozen=True)
+class SearchPlace:
+    """Where a search runs and leaves its checkpoints."""
+
+    session: RaySession
+    allocation: Allocation
+    storage: Path
+    name: str
+
+
+def run_search(spec: PipelineSpec, work: Work, place: SearchPlace, watchers: Watchers) -> Searched:
+    """Searches until the budget is spent, or a limit or an interrupt ends it.
+
+    The first Ctrl-C (or SIGTERM) ends the running trials and keeps what they reached; the second one raises
+    KeyboardInterrupt.
+    """
+    settings = spec.search
+    space = Space(spec.space)
+    trials = settings.trials
+    if (size := space.size()) is not None and size < trials:
+        watchers.observer.note(f"the space has {size} configurations only: {size} trials instead of {trials}")
+        trials = size
+    low, high = expected_epochs(settings.scheduler, trials, settings.max_epochs)
+    budget = Budget(
+        trials=trials,
+        epochs=settings.max_epochs,
+        seconds=settings.time_limit,
+        last_epochs=last_epochs(settings.scheduler, settings.max_epochs),
+        expected_epochs=(low + high) / 2,
+    )
+    ledger = Ledger(
+        searcher=make_searcher(settings.searcher, space, spec.objective, derive(settings.seed, "searcher")),
+        generations=generations(settings.scheduler, trials, settings.max_epochs, place.allocation.concurrency),
+        objective=spec.objective,
+        budget=budget,
+        seed=settings.seed,
+        watchers=watchers,
+        fixed=spec.training.fixed,
+    )
+    job = SearchJob(place.name, str(place.storage), work, search_schedule(spec), settings.scheduler)
+    with _interrupts(lambda: ledger.stop(INTERRUPTED)):
+        snapshots = place.session.search(job, ledger, place.allocation)
+    return Searched(ledger.trials, snapshots, ledger.stop_reason)
+
+
+@contextmanager
+def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
+    """Turns the first SIGINT or SIGTERM into a call of ``stop``; the next one has its usual effect."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        restore()
+        stop()
+
+    for number in previous:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        restore()

@@ -1,0 +1,168 @@
+"""What is done with a study's winner: retrain, evaluate, export, register."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kerasweep.data import SearchData
+from kerasweep.data.rows import head, to_frame
+from kerasweep.delivery import (
+    assemble,
+    baselines,
+    choose,
+    decide,
+    evaluate,
+    export,
+    headline_metric,
+    merged,
+    retrain_cohort,
+    spread,
+)
+from kerasweep.errors import DeliveryError
+from kerasweep.models import ModelBuilder
+from kerasweep.records import Direction, Metrics, Status, Trial
+from kerasweep.spec.pipeline import PipelineSpec, RegisterSpec, RetrainSpec
+from kerasweep.study.run import StudyRun
+from kerasweep.tracking import open_registry
+from kerasweep.training import Cohort, Outcome
+
+if TYPE_CHECKING:
+    import keras
+
+    from kerasweep.training.base import Array
+
+# Rows on which an exported model is compared with the original.
+PARITY_ROWS = 256
+_EXAMPLE_ROWS = 5
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The delivered model on the test split.
+
+    Attributes:
+        test: metric -> value.
+        spread: metric -> (lowest, median, highest) over the retrained seeds.
+        baselines: baseline -> metric -> value on the same rows.
+    """
+
+    test: Metrics
+    spread: Mapping[str, tuple[float, float, float]]
+    baselines: Mapping[str, Metrics]
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A new version in the registry, and whether the alias moved to it."""
+
+    name: str
+    version: int
+    alias: str
+    moved: bool
+    reason: str
+
+
+class Winner:
+    """The winner of a study that has been searched."""
+
+    def __init__(self, run: StudyRun) -> None:
+        self._run = run
+        self.trial = run.best
+        found = Outcome(self.trial.number, Status.FINISHED, weights=run.weights(self.trial.number))
+        self._outcomes: list[Outcome] = [found]
+        self._evaluation: Evaluation | None = None
+
+    def retrain(self, spec: RetrainSpec) -> None:
+        """Trains the winner's configuration anew, from ``spec.seeds`` different initial weights.
+
+        Raises:
+            DeliveryError: a retraining failed.
+        """
+        run = self._run
+        cohort, schedule = retrain_cohort(
+            self.trial, run.spec.training.fixed, spec.seeds, run.spec.search.seed, run.spec.objective
+        )
+        each = tuple(Cohort((member,)) for member in cohort.members)
+        self._outcomes = run.train(each, schedule, merge=spec.data == "train+validation")
+        if all(outcome.status is Status.FAILED for outcome in self._outcomes):
+            raise DeliveryError(f"the winner must train again. Received: {self._outcomes[0].reason}")
+        for outcome in self._outcomes:
+            if outcome.status is Status.FAILED:
+                run.observer.note(f"one of {spec.seeds} retrainings failed: {outcome.reason}")
+        self._evaluation = None
+
+    def evaluate(self) -> Evaluation:
+        """Scores every retrained model once on the test split, beside the baselines; the median one is delivered."""
+        if self._evaluation is None:
+            run, test = self._run, self._run.test
+            scores = [
+                evaluate(self._assembled(outcome), test, run.data.facts) if outcome.weights else {}
+                for outcome in self._outcomes
+            ]
+            chosen = choose(self._outcomes, scores, *self.headline)
+            self._outcomes = [self._outcomes[chosen]]
+            self._evaluation = Evaluation(
+                test=scores[chosen],
+                spread=spread(scores) if len(scores) > 1 else {},
+                baselines=baselines(merged(run.data), test, run.data.preprocessing, run.data.facts),
+            )
+        return self._evaluation
+
+    @property
+    def headline(self) -> tuple[str, Direction]:
+        """The test metric that speaks for the objective, and which way is better."""
+        return headline_metric(self._run.spec.objective, self._run.data.facts.task)
+
+    @cached_property
+    def model(self) -> keras.Model:
+        """Raw rows -> predictions: of several retrained models, the median one on the test split."""
+        if len(self._outcomes) > 1:
+            self.evaluate()
+        return self._assembled(self._outcomes[0])
+
+    def export(self, formats: Sequence[str], folder: Path) -> Mapping[str, Path]:
+        """Writes the model in each format, read back and compared on real rows before it counts."""
+        rows = head(self._run.data.validation.x, PARITY_ROWS)
+        return export(self.model, formats, folder, rows, self._run.data.facts)
+
+    def register(self, spec: RegisterSpec) -> Registration:
+        """Registers the model; the alias moves only if no better one holds it."""
+        from kerasweep.tracking.registry import Delivered
+
+        run = self._run
+        name = spec.name or run.spec.name
+        scores = self.evaluate().test
+        metric, direction = self.headline
+        registry = open_registry(run.tracking_uri)
+        held = registry.champion(name, spec.alias)
+        rows = head(run.data.train.x, _EXAMPLE_ROWS)
+        delivered = Delivered(
+            study=run.id,
+            network=self.export(["keras"], run.scratch / "registered")["keras"],
+            example=to_frame(rows, run.data.facts) if run.data.facts.columns else rows,
+            classes=run.data.facts.classes,
+            metrics=scores,
+        )
+        run.tracker.flush()
+        version = registry.register(name, delivered)
+        moved, reason = decide(scores, held.metrics if held else None, metric, direction)
+        if moved:
+            registry.move_alias(name, spec.alias, version)
+        return Registration(name, version, spec.alias, moved, reason)
+
+    def _assembled(self, outcome: Outcome) -> keras.Model:
+        return assembled(self._run.spec, self.trial, outcome.weights, self._run.models, self._run.data)
+
+
+def assembled(
+    spec: PipelineSpec, trial: Trial, weights: Sequence[Array], models: ModelBuilder, data: SearchData
+) -> keras.Model:
+    """A trial's model with these weights, from raw rows to predictions."""
+    params = {**spec.training.fixed, **trial.params}
+    body = models.build(params, trial.seed)
+    body.set_weights(weights)
+    return assemble(data.preprocessing, body)

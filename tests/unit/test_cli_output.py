@@ -1,0 +1,61 @@
+"""What reaches standard output."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.text import Text
+
+from kerasweep.cli.output import reserved, show, write, write_json
+
+
+def test_json_is_one_strict_line(capsys: pytest.CaptureFixture[str]) -> None:
+    write_json(
+        {
+            "nan": math.nan,
+            "inf": -math.inf,
+            "numpy": (np.float32(0.5), np.int64(3)),
+            "path": Path("models"),
+            "name": "größe",
+            "flag": True,
+            "none": None,
+        }
+    )
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert json.loads(out) == {
+        "nan": None,
+        "inf": None,
+        "numpy": [0.5, 3],
+        "path": "models",
+        "name": "größe",
+        "flag": True,
+        "none": None,
+    }
+
+
+def test_a_pipe_gets_whole_lines_without_colour_or_trailing_blanks(capsys: pytest.CaptureFixture[str]) -> None:
+    show(Text("x" * 300 + "   ", style="bold red"))
+    assert capsys.readouterr().out == "x" * 300 + "\n"
+
+
+def test_a_reader_that_left_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stream:
+        write("nobody reads this\n", stream)
+        write("nor this\n", stream)
+
+
+def test_what_others_print_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with reserved():
+        print("Saved artifact at …", file=sys.stdout)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "Saved artifact at …\n"

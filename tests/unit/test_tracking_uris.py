@@ -1,0 +1,74 @@
+"""Addresses of tracking stores."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kerasweep.errors import TrackingError
+from kerasweep.tracking import artifact_root, open_tracker, redact, resolve_uri
+
+
+def test_auto_is_sqlite_under_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert resolve_uri("auto", tmp_path) == f"sqlite:///{tmp_path}/mlruns/mlflow.db"
+
+
+def test_auto_prefers_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///other.db")
+    assert resolve_uri("auto", tmp_path) == f"sqlite:///{tmp_path}/other.db"
+
+
+def test_relative_sqlite_becomes_absolute_and_stays_so(tmp_path: Path) -> None:
+    resolved = resolve_uri("sqlite:///a/../b/x.db", tmp_path)
+    assert resolved == f"sqlite:///{tmp_path}/b/x.db"
+    assert resolve_uri(resolved, Path("/elsewhere")) == resolved
+
+
+@pytest.mark.parametrize("uri", ["http://host:5000", "https://host/mlflow", "postgresql://host/db", "databricks"])
+def test_other_stores_stay_as_they_are(uri: str, tmp_path: Path) -> None:
+    assert resolve_uri(uri, tmp_path) == uri
+
+
+@pytest.mark.parametrize("uri", ["./mlruns", "file:///tmp/mlruns", "ftp://host", "", "sqlite:///:memory:", "sqlite:/x"])
+def test_what_cannot_be_a_store_is_refused(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match="Received"):
+        resolve_uri(uri, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("postgresql://me:s3cret@db:5432/mlflow", "postgresql://***@db:5432/mlflow"),
+        ("https://token@host/mlflow", "https://***@host/mlflow"),
+        ("postgresql://db/mlflow?user=me&password=s3cret&x=1", "postgresql://db/mlflow?user=me&password=***&x=1"),
+        ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),
+        ("http://host:5000", "http://host:5000"),
+    ],
+)
+def test_secrets_are_never_shown(uri: str, shown: str) -> None:
+    assert redact(uri) == shown
+
+
+def test_artifacts_lie_beside_the_database(tmp_path: Path) -> None:
+    assert artifact_root(f"sqlite:///{tmp_path}/mlruns/mlflow.db") == tmp_path / "mlruns" / "artifacts"
+    assert artifact_root("postgresql://db/mlflow", tmp_path) == tmp_path / "mlruns" / "artifacts"
+    assert artifact_root("http://host:5000", tmp_path) is None
+
+
+def test_a_mistyped_server_is_an_error_at_once_and_without_its_password() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(TrackingError, match="must answer at http://") as caught:
+        open_tracker(f"http://me:s3cret@127.0.0.1:{port}", "study")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_the_package_imports_without_mlflow() -> None:
+    code = "import sys, kerasweep.tracking; sys.exit(any(m.partition('.')[0] == 'mlflow' for m in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
