@@ -6,7 +6,7 @@ import json
 import math
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_metric_name
 
@@ -19,6 +19,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.text(min_size=1, max_size=30).filter(lambda name: name.isprintable()))
 def test_a_metrics_name_is_legal_in_mlflow_and_reads_back(name: str) -> None:
     quoted = layout.quote(name)
@@ -31,6 +32,7 @@ def test_usual_names_stay_readable() -> None:
     assert [layout.quote(name) for name in ("val_loss", "top 5", "f1.macro")] == ["val_loss", "top 5", "f1.macro"]
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.from_regex(r"[a-z_]{1,8}", fullmatch=True), st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT
@@ -47,6 +49,7 @@ def test_numpy_parameters_become_python_values() -> None:
     assert layout.decode_params(texts, types) == {"a": 3, "b": 0.5, "c": True}
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20), JSON, JSON)
 def test_a_summary_reads_back_also_after_it_shrank(key: str, first: object, second: object) -> None:
     tags = layout.summary_tags(key, [first, "x" * 20_000], 0)
@@ -62,6 +65,7 @@ def test_the_numbers_of_a_summary_are_metrics() -> None:
     assert layout.numbers(summary) == {"test/mse": 0.3, "test/n": 2.0, ":73:econds": 1.5}
 
 
+@settings(deadline=None)
 @given(TEXT)
 def test_text_becomes_what_any_database_takes(text: str) -> None:
     cleaned = layout.clean(text + "\x00\ud800")

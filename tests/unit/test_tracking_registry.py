@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 from pathlib import Path
 
+import keras
+import numpy as np
+import pandas as pd
 import pytest
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-keras = pytest.importorskip("keras")
-
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-
-from kerasweep.errors import DeliveryError, StudyNotFound, TrackingError  # noqa: E402
-from kerasweep.records import Direction, Objective  # noqa: E402
-from kerasweep.tracking import StudyHeader, open_registry, open_tracker  # noqa: E402
-from kerasweep.tracking.registry import Champion, Delivered, Registry  # noqa: E402
+from kerasweep.errors import DeliveryError, StudyNotFound, TrackingError
+from kerasweep.records import Direction, Objective
+from kerasweep.tracking import StudyHeader, open_registry, open_tracker
+from kerasweep.tracking.registry import Champion, Delivered, Registry
 
 STUDY = "homes@00000001"
 TABLE = pd.DataFrame(

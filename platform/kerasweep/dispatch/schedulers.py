@@ -44,7 +44,7 @@ class _ClosedBracket(_Bracket):  # type: ignore[misc]  # Ray's class has no type
     """A bracket that is full once it was given its number of trials, whether they still run or not."""
 
     def filled(self) -> bool:
-        return len(self._all_trials) >= self._n0
+        return bool(len(self._all_trials) >= self._n0)
 
 
 class _Hyperband(HyperBandScheduler):  # type: ignore[misc]  # Ray's class has no types

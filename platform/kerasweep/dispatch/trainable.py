@@ -47,6 +47,7 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]  # Ray's class has 
         """
         self._packed, self._data, self._allocation, self._objective = packed, data, allocation, objective
         self._training: tuple[Trainer, TrainingArrays] | None = None
+        self._run: CohortRun | None = None
         self._begin(None)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -95,7 +96,7 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]  # Ray's class has 
         self._abandon()
 
     def _begin(self, resume: Snapshot | None) -> None:
-        self._run: CohortRun | None = None
+        self._run = None
         self._resume = resume
         self._saved = time.monotonic()
 

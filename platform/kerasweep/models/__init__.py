@@ -2,6 +2,7 @@
 
 from kerasweep.models.base import Inputs, ModelBuilder
 from kerasweep.models.families import FamilyBuilder
+from kerasweep.models.quiet import import_tensorflow
 from kerasweep.models.user import UserBuilder
 
-__all__ = ["FamilyBuilder", "Inputs", "ModelBuilder", "UserBuilder"]
+__all__ = ["FamilyBuilder", "Inputs", "ModelBuilder", "UserBuilder", "import_tensorflow"]

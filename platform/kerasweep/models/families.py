@@ -38,9 +38,7 @@ def mlp(params: Params, inputs: Inputs) -> keras.Model:
         model.add(layers.Flatten())
     for layer in range(1, int(setting("n_hidden")) + 1):
         units = int(params.get(f"n_neurons_{layer}", setting("n_neurons")))
-        model.add(
-            layers.Dense(units, kernel_initializer=str(setting("initializer")), kernel_regularizer=regularizer)
-        )
+        model.add(layers.Dense(units, kernel_initializer=str(setting("initializer")), kernel_regularizer=regularizer))
         if setting("batch_norm"):
             model.add(layers.BatchNormalization())
         model.add(layers.Activation(str(setting("activation"))))
@@ -65,4 +63,3 @@ class FamilyBuilder:
         model = _FAMILIES[self.family](params, self.inputs)
         compile_for(model, params, self.inputs.task)
         return model
-

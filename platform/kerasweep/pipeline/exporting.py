@@ -35,9 +35,11 @@ def export_trial(
     from kerasweep.data import load_search
     from kerasweep.data.rows import head
     from kerasweep.delivery import export
+    from kerasweep.models import import_tensorflow
     from kerasweep.study.run import Origin, models_for
     from kerasweep.study.winner import PARITY_ROWS, assembled
 
+    import_tensorflow()
     store = open_store(resolve_uri(tracking_uri or "auto", Path.cwd()))
     record = store.load(study)
     spec = PipelineSpec.model_validate(json.loads(record.spec))

@@ -95,7 +95,7 @@ def _search(spec: PipelineSpec, size: int | None) -> Iterator[Row]:
 
 def _options(section: object) -> str:
     fields = dict(section)  # type: ignore[call-overload]  # a pydantic model iterates over its fields
-    name = fields.pop("name")
+    name = str(fields.pop("name"))
     return name + (f" ({', '.join(f'{key} {value:g}' for key, value in fields.items())})" if fields else "")
 
 

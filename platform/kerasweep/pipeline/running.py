@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kerasweep.pipeline.result import PipelineResult, Registered
 from kerasweep.errors import StudyError
+from kerasweep.pipeline.result import PipelineResult, Registered
 from kerasweep.records import Status
 from kerasweep.spec import LoadedPipeline
 from kerasweep.study.events import Observer, Silent

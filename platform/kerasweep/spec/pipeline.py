@@ -205,7 +205,7 @@ class HyperbandScheduler(Frozen):
     """Hyperband (Li et al. 2018): brackets of successive halving, from many short trials to few long ones."""
 
     name: Literal["hyperband"] = "hyperband"
-    eta: StrictFloat = Field(3, gt=1, description="The paper's reduction factor.")
+    eta: StrictFloat = Field(3, ge=2, description="The paper's reduction factor.")
 
 
 class MedianScheduler(Frozen):

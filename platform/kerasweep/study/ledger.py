@@ -18,6 +18,9 @@ from kerasweep.training.base import Cohort, Member
 # If the first trials all fail in the same way, the fault is not in their parameters.
 _HOPELESS = 5
 
+# Share of the expected epochs after which the time left is estimated; before, the workers' start counts too much.
+_FIRST_ESTIMATE = 0.05
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -149,7 +152,9 @@ class Ledger:
         self._watchers.observer.progress(self.progress())
 
     def restarted(self, number: int, reason: str) -> None:
-        self._watchers.observer.note(f"trial {number}: its worker died and it starts again from its checkpoint ({reason})")
+        self._watchers.observer.note(
+            f"trial {number}: its worker died and it starts again from its checkpoint ({reason})"
+        )
 
     def should_stop(self) -> bool:
         if self._budget.seconds is not None and time.monotonic() - self._begun > self._budget.seconds:
@@ -160,7 +165,7 @@ class Ledger:
         counts = self._counts
         seconds = time.monotonic() - self._begun
         left = None
-        if self._epochs:
+        if self._epochs > _FIRST_ESTIMATE * self._budget.expected_epochs:
             left = max(0.0, seconds / self._epochs * (self._budget.expected_epochs - self._epochs))
             if self._budget.seconds is not None:
                 left = min(left, max(0.0, self._budget.seconds - seconds))

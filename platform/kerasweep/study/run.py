@@ -9,7 +9,7 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from kerasweep.spec.pipeline import PipelineSpec
 from kerasweep.study.environment import git_commit, versions
 from kerasweep.study.events import Observer, Silent
 from kerasweep.study.ledger import Watchers
-from kerasweep.study.search import SearchPlace, Searched, run_search, search_schedule
+from kerasweep.study.search import Searched, SearchPlace, run_search, search_schedule
 from kerasweep.tracking import Tracker, open_tracker, resolve_uri
 from kerasweep.tracking.base import StudyHeader
 from kerasweep.training import Cohort, KerasTrainer, Outcome, Schedule, Snapshot, snapshots
@@ -58,7 +58,7 @@ class Destination:
 
     ray_address: str | None = None
     tracking_uri: str | None = None
-    observer: Observer = Silent()
+    observer: Observer = field(default_factory=Silent)
 
 
 def models_for(spec: PipelineSpec, data: SearchData, origin: Origin) -> ModelBuilder:
@@ -103,7 +103,9 @@ class StudyRun:
     def test(self) -> Split:
         """The test split; not read before the search has ended."""
         if self.searched is None:
-            raise StudyError("the test split must stay unseen until the search has ended. Received: a study without one")
+            raise StudyError(
+                "the test split must stay unseen until the search has ended. Received: a study without one"
+            )
         return load_test(self.spec.data, self.origin.directory, self.data, self.origin.memory)
 
     @cached_property

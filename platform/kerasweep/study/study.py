@@ -198,5 +198,3 @@ def _reference(builder: Callable[..., Any]) -> str:
     name = getattr(builder, "__name__", "")
     module = getattr(builder, "__module__", "") or "__main__"
     return f"{module}:{name}" if re.fullmatch(r"[A-Za-z_]\w*", name) else f"{module}:builder"
-
-

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kerasweep.data import SearchData
+from kerasweep.data import SearchData, Split
 from kerasweep.data.rows import head, to_frame
 from kerasweep.delivery import (
     assemble,
@@ -23,7 +23,7 @@ from kerasweep.delivery import (
     spread,
 )
 from kerasweep.errors import DeliveryError
-from kerasweep.models import ModelBuilder
+from kerasweep.models import ModelBuilder, import_tensorflow
 from kerasweep.records import Direction, Metrics, Status, Trial
 from kerasweep.spec.pipeline import PipelineSpec, RegisterSpec, RetrainSpec
 from kerasweep.study.run import StudyRun
@@ -70,10 +70,12 @@ class Winner:
     """The winner of a study that has been searched."""
 
     def __init__(self, run: StudyRun) -> None:
+        import_tensorflow()
         self._run = run
         self.trial = run.best
         found = Outcome(self.trial.number, Status.FINISHED, weights=run.weights(self.trial.number))
         self._outcomes: list[Outcome] = [found]
+        self._merged = False
         self._evaluation: Evaluation | None = None
 
     def retrain(self, spec: RetrainSpec) -> None:
@@ -87,7 +89,8 @@ class Winner:
             self.trial, run.spec.training.fixed, spec.seeds, run.spec.search.seed, run.spec.objective
         )
         each = tuple(Cohort((member,)) for member in cohort.members)
-        self._outcomes = run.train(each, schedule, merge=spec.data == "train+validation")
+        self._merged = spec.data == "train+validation"
+        self._outcomes = run.train(each, schedule, merge=self._merged)
         if all(outcome.status is Status.FAILED for outcome in self._outcomes):
             raise DeliveryError(f"the winner must train again. Received: {self._outcomes[0].reason}")
         for outcome in self._outcomes:
@@ -108,7 +111,7 @@ class Winner:
             self._evaluation = Evaluation(
                 test=scores[chosen],
                 spread=spread(scores) if len(scores) > 1 else {},
-                baselines=baselines(merged(run.data), test, run.data.preprocessing, run.data.facts),
+                baselines=baselines(self._rows(), test, run.data.preprocessing, run.data.facts),
             )
         return self._evaluation
 
@@ -154,6 +157,10 @@ class Winner:
             registry.move_alias(name, spec.alias, version)
         return Registration(name, version, spec.alias, moved, reason)
 
+    def _rows(self) -> Split:
+        """What the delivered model was trained on."""
+        return merged(self._run.data) if self._merged else self._run.data.train
+
     def _assembled(self, outcome: Outcome) -> keras.Model:
         return assembled(self._run.spec, self.trial, outcome.weights, self._run.models, self._run.data)
 
@@ -165,4 +172,6 @@ def assembled(
     params = {**spec.training.fixed, **trial.params}
     body = models.build(params, trial.seed)
     body.set_weights(weights)
+    # Training is over: without this, files would hold an optimiser whose state nobody kept, and warn when loaded.
+    body.compiled, body.optimizer = False, None
     return assemble(data.preprocessing, body)

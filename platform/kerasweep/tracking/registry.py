@@ -18,6 +18,7 @@ from kerasweep.records import Metrics
 from kerasweep.tracking import layout
 from kerasweep.tracking.mlflow_store import MlflowStore
 from kerasweep.tracking.opening import connect, translated
+from kerasweep.tracking.uris import redact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -110,7 +111,7 @@ class Registry:
         run_id = MlflowStore(self._uri).run_id(delivered.study)
         client = connect(self._uri, create=False)
         if client is None:
-            raise TrackingError(f"a model's study must be in the store. Received: no store at {self._uri}")
+            raise TrackingError(f"a model's study must be in the store. Received: no store at {redact(self._uri)}")
         with tempfile.TemporaryDirectory(prefix="kerasweep-model-") as scratch:
             folder = Path(scratch) / "model"
             with translated(self._uri):
@@ -132,7 +133,7 @@ class Registry:
         """
         client = connect(self._uri, create=False)
         if client is None:
-            raise TrackingError(f"an alias points to a registered version. Received: no store at {self._uri}")
+            raise TrackingError(f"an alias points to a registered version. Received: no store at {redact(self._uri)}")
         with translated(self._uri):
             client.set_registered_model_alias(name, alias, str(version))
 

@@ -14,7 +14,17 @@ import numpy as np
 from kerasweep.models.base import ModelBuilder
 from kerasweep.records import Status
 from kerasweep.spec.families import TRAINING_PARAMETERS
-from kerasweep.training.base import Array, Cohort, EpochReport, Member, Outcome, Report, Schedule, Snapshot, TrainingArrays
+from kerasweep.training.base import (
+    Array,
+    Cohort,
+    EpochReport,
+    Member,
+    Outcome,
+    Report,
+    Schedule,
+    Snapshot,
+    TrainingArrays,
+)
 from kerasweep.training.progress import MemberProgress
 from kerasweep.training.snapshots import best_weights
 

@@ -17,7 +17,7 @@ def save(snapshot: Snapshot, folder: Path) -> None:
     """Writes a snapshot into a folder that exists."""
     partial = folder / f"{_FILE}.partial"
     with partial.open("wb") as stream:
-        np.savez(stream, **{_STATE: np.array(json.dumps(snapshot.state))}, **snapshot.arrays)
+        np.savez(stream, allow_pickle=False, **{_STATE: np.array(json.dumps(snapshot.state)), **snapshot.arrays})
     partial.replace(folder / _FILE)
 
 
