@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import (
     AsyncHyperBandScheduler,
     FIFOScheduler,
@@ -18,15 +20,22 @@ from kerasweep.spec.pipeline import AshaScheduler, HyperbandScheduler, MedianSch
 _EPOCH = "training_iteration"
 
 
-def ray_scheduler(spec: SchedulerSpec, epochs: int) -> TrialScheduler:
+def ray_scheduler(spec: SchedulerSpec, epochs: int, should_stop: Callable[[], bool]) -> TrialScheduler:
     """Ray's scheduler for a spec.
 
     Args:
         spec: of the scheduler.
         epochs: the most a trial trains, the papers' R.
+        should_stop: whether the study wants all trials to end.
     """
+    scheduler = _scheduler(spec, epochs)
+    scheduler.should_stop = should_stop
+    return scheduler
+
+
+def _scheduler(spec: SchedulerSpec, epochs: int) -> _Ending:
     if isinstance(spec, AshaScheduler):
-        return AsyncHyperBandScheduler(
+        return _Asha(
             time_attr=_EPOCH,
             max_t=epochs,
             grace_period=spec.grace,
@@ -36,8 +45,50 @@ def ray_scheduler(spec: SchedulerSpec, epochs: int) -> TrialScheduler:
     if isinstance(spec, HyperbandScheduler):
         return _Hyperband(time_attr=_EPOCH, max_t=epochs, reduction_factor=spec.eta)
     if isinstance(spec, MedianScheduler):
-        return MedianStoppingRule(time_attr=_EPOCH, grace_period=spec.grace, min_samples_required=spec.min_trials)
-    return FIFOScheduler()
+        return _Median(time_attr=_EPOCH, grace_period=spec.grace, min_samples_required=spec.min_trials)
+    return _Fifo()
+
+
+class _Ending(TrialScheduler):  # type: ignore[misc]  # Ray's class has no types
+    """Ends all trials once the study asks for it; the base of every scheduler here.
+
+    Ray's own way, ``Stopper.stop_all``, cuts trials off in the middle of an epoch, without a checkpoint and without a
+    word to the callbacks. Here a trial in training ends after its epoch, with its checkpoint (``tuner._FeedStopper``
+    sees to that); one that waits, or has not finished an epoch yet, ends at once.
+    """
+
+    should_stop: Callable[[], bool]
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        if not self.should_stop():
+            return super().choose_trial_to_run(tune_controller)
+        for trial in list(tune_controller.get_live_trials()):
+            if trial.status in (Trial.PENDING, Trial.PAUSED) or not trial.last_result:
+                tune_controller.stop_trial(trial)
+        return None
+
+
+class _Fifo(_Ending, FIFOScheduler):  # type: ignore[misc]  # Ray's class has no types
+    """Every trial trains to its end."""
+
+
+class _Asha(_Ending, AsyncHyperBandScheduler):  # type: ignore[misc]  # Ray's class has no types
+    """Ray's ASHA as it is."""
+
+
+class _Median(_Ending, MedianStoppingRule):  # type: ignore[misc]  # Ray's class has no types
+    """Ray's median rule, for trials that may fail and are costly to pause.
+
+    Ray's own keeps a trial's last result even if that has no objective, and then stumbles over it in every later
+    decision. And while there are too few trials for a median it lets all that there are take turns, epoch by epoch.
+    """
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        if self._metric in result:
+            super().on_trial_complete(tune_controller, trial, result)
+
+    def _on_insufficient_samples(self, tune_controller: Any, trial: Any, time: float) -> str:
+        return str(TrialScheduler.CONTINUE)
 
 
 class _ClosedBracket(_Bracket):  # type: ignore[misc]  # Ray's class has no types
@@ -47,14 +98,26 @@ class _ClosedBracket(_Bracket):  # type: ignore[misc]  # Ray's class has no type
         return bool(len(self._all_trials) >= self._n0)
 
 
-class _Hyperband(HyperBandScheduler):  # type: ignore[misc]  # Ray's class has no types
+class _Hyperband(_Ending, HyperBandScheduler):  # type: ignore[misc]  # Ray's class has no types
     """Ray's Hyperband, for trials that may end by themselves, by early stopping or by failing.
 
     Ray's own loses its way when they do: its brackets count the trials alive, so the first bracket, which trains all
     of its trials to the end, takes a new one for each that has ended and never fills, and no other ever opens. And once
     a bracket was halved, a trial that ends no longer makes it look whether a rung is complete, so the trials that wait
-    there wait for ever.
+    there wait for ever. And a trial whose worker died starts again in another bracket, among trials that it was not
+    meant to be compared with; here it keeps its place, and its bracket waits for it.
     """
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        if trial not in self._trial_info:
+            super().on_trial_add(tune_controller, trial)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        if trial.status == Trial.RUNNING and trial.should_recover():  # it is about to be added again
+            bracket, _ = self._trial_info[trial]
+            bracket.forget_progress(trial)
+        else:
+            super().on_trial_error(tune_controller, trial)
 
     def _create_bracket(self, s: int) -> Any:
         bracket = super()._create_bracket(s)

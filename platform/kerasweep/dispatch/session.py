@@ -96,7 +96,10 @@ class RaySession:
     def _wait(self) -> None:
         self._ready.wait()
         if self._failure is not None:
-            raise ResourceError(f"Ray must start or be reached. Received: {self._failure}") from self._failure
+            hint = ""
+            if self._address not in (None, "auto") and "RAY_AUTH_MODE" not in os.environ:
+                hint = " If the cluster asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN."
+            raise ResourceError(f"Ray must start or be reached. Received: {self._failure}.{hint}") from self._failure
 
     def _run(self) -> None:
         try:

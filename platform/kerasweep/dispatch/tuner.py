@@ -42,7 +42,7 @@ def search(job: SearchJob, feed: Feed, allocation: Allocation) -> Mapping[int, P
             metric=OBJECTIVE,
             mode="min" if direction is Direction.MINIMIZE else "max",
             search_alg=_FeedSearcher(here),
-            scheduler=ray_scheduler(job.scheduler, job.schedule.epochs),
+            scheduler=ray_scheduler(job.scheduler, job.schedule.epochs, lambda: here.feed.should_stop()),
             num_samples=-1,
             reuse_actors=True,
             trial_name_creator=_label,
@@ -121,16 +121,16 @@ class _FeedSearcher(tune.search.Searcher):  # type: ignore[misc]  # Ray's class 
 
 
 class _FeedStopper(tune.Stopper):  # type: ignore[misc]  # Ray's class has no types
-    """Ends everything when the study says so."""
+    """Ends trials at their next epoch when the study says so; ``schedulers`` ends those that wait."""
 
     def __init__(self, here: _Here) -> None:
         self._here = here
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
+        return self._here.feed.should_stop()
 
     def stop_all(self) -> bool:
-        return self._here.feed.should_stop()
+        return False
 
 
 class _Watcher(tune.Callback):  # type: ignore[misc]  # Ray's class has no types

@@ -1,4 +1,4 @@
-"""TensorFlow's first import, without what its C++ parts write to standard error before any setting reaches them."""
+"""TensorFlow's first import in the driver."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ import tempfile
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow and Keras with standard error put aside; it is shown after all if the import fails."""
+    """Imports TensorFlow and Keras, quietly and without taking a card's whole memory from the trials on it.
+
+    Its C++ parts write to standard error before any setting reaches them, so that is put aside meanwhile; it is shown
+    after all if the import fails.
+    """
     if "tensorflow" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -18,7 +22,7 @@ def import_tensorflow() -> None:
         os.dup2(aside.fileno(), 2)
         try:
             import keras  # noqa: F401  # the import is the purpose
-            import tensorflow  # noqa: F401  # likewise
+            import tensorflow as tf
         except BaseException:
             aside.seek(0)
             os.write(kept, aside.read())
@@ -26,3 +30,5 @@ def import_tensorflow() -> None:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+    for card in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(card, True)

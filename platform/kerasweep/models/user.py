@@ -90,7 +90,8 @@ class UserBuilder:
             "output_activation": self.inputs.output_activation,
         }
         passed |= {name: fact for name, fact in facts.items() if name in signature and name not in passed}
-        required = [n for n, p in signature.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+        variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        required = [n for n, p in signature.items() if p.default is p.empty and p.kind not in variadic]
         if missing := [name for name in required if name not in passed]:
             raise ModelError(
                 f"every argument of the builder without a default must be in the space or fixed. "

@@ -114,8 +114,10 @@ class _Clock:
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
         begun = time.monotonic()
-        yield
-        self._seconds[name] = time.monotonic() - begun
+        try:
+            yield
+        finally:
+            self._seconds[name] = time.monotonic() - begun
 
     @contextmanager
     def stage(self, name: str, detail: str) -> Iterator[None]:

@@ -134,6 +134,11 @@ class Ledger:
         self._watchers.observer.progress(self.progress())
 
     def ended(self, end: Ended) -> None:
+        if not self._trials[end.number].started:
+            if end.status is Status.STOPPED:  # the end of the search came before its turn
+                del self._trials[end.number]
+                return
+            self.started(end.number)  # its worker failed to start
         trial = self._trials[end.number]
         status, reason = end.status, end.reason
         if status is Status.STOPPED and len(trial.history) >= self._budget.last_epoch(end.number):

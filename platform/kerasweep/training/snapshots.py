@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +30,12 @@ def load(folder: Path) -> Snapshot:
         FileNotFoundError: the folder holds no snapshot.
         ValueError: the file is damaged.
     """
-    with np.load(folder / _FILE, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files if name != _STATE}
-        return Snapshot(arrays, json.loads(str(archive[_STATE])))
+    try:
+        with np.load(folder / _FILE, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files if name != _STATE}
+            return Snapshot(arrays, json.loads(str(archive[_STATE])))
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError) as error:
+        raise ValueError(f"a snapshot must be whole. Received: {folder / _FILE}, damaged: {error}") from error
 
 
 def best_weights(snapshot: Snapshot) -> tuple[Array, ...]:
