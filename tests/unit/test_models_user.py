@@ -82,7 +82,7 @@ def test_a_callable_object_is_a_builder_too() -> None:
 
 def compiled(units: int = 5, learning_rate: float = 0.1) -> keras.Model:
     model = network(units)
-    model.compile(keras.optimizers.SGD(learning_rate), "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(keras.optimizers.SGD(learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
 

@@ -33,19 +33,21 @@ def mlp(params: Params, inputs: Inputs) -> keras.Model:
 
     decay = float(setting("l2"))
     regularizer = keras.regularizers.L2(decay) if decay else None
-    model = keras.Sequential([keras.Input(inputs.shape)])
+    stack: list[keras.Layer] = [keras.Input(inputs.shape)]
     if len(inputs.shape) != 1:
-        model.add(layers.Flatten())
+        stack.append(layers.Flatten())
     for layer in range(1, int(setting("n_hidden")) + 1):
         units = int(params.get(f"n_neurons_{layer}", setting("n_neurons")))
-        model.add(layers.Dense(units, kernel_initializer=str(setting("initializer")), kernel_regularizer=regularizer))
+        stack.append(
+            layers.Dense(units, kernel_initializer=str(setting("initializer")), kernel_regularizer=regularizer)
+        )
         if setting("batch_norm"):
-            model.add(layers.BatchNormalization())
-        model.add(layers.Activation(str(setting("activation"))))
+            stack.append(layers.BatchNormalization())
+        stack.append(layers.Activation(str(setting("activation"))))
         if rate := float(setting("dropout")):
-            model.add(layers.Dropout(rate))
-    model.add(layers.Dense(inputs.outputs, activation=inputs.output_activation, kernel_regularizer=regularizer))
-    return model
+            stack.append(layers.Dropout(rate))
+    stack.append(layers.Dense(inputs.outputs, activation=inputs.output_activation, kernel_regularizer=regularizer))
+    return keras.Sequential(stack)
 
 
 _FAMILIES: Mapping[str, Callable[[Params, Inputs], keras.Model]] = {"mlp": mlp}

@@ -93,7 +93,7 @@ class Ledger:
     @property
     def trials(self) -> tuple[Trial, ...]:
         """All trials that have begun, by number."""
-        return tuple(self._trials[number] for number in sorted(self._trials))
+        return tuple(self._trials[number] for number in sorted(self._trials) if self._trials[number].started)
 
     def stop(self, reason: str) -> None:
         """Asks for an end: no trial begins any more, and running ones end after their epoch."""

@@ -69,6 +69,23 @@ def models_for(spec: PipelineSpec, data: SearchData, origin: Origin) -> ModelBui
     return UserBuilder(origin.builder or str(spec.model.builder), origin.directory, inputs)
 
 
+@dataclass
+class _Ending:
+    """What the tracking store is told at the end, however that comes about.
+
+    Attributes:
+        status: of the study.
+        begun: whether the store knows of it.
+    """
+
+    status: str = "failed"
+    begun: bool = False
+
+    def tell(self, tracker: Tracker) -> None:
+        if self.begun:
+            tracker.end(self.status)
+
+
 class StudyRun:
     """A study on its way: the search, then whatever is asked of its winner.
 
@@ -81,9 +98,8 @@ class StudyRun:
         self.observer = destination.observer
         self.id = f"{spec.name}@{secrets.token_hex(4)}"
         self.tracking_uri = resolve_uri(destination.tracking_uri or spec.tracking.uri, Path.cwd())
-        self.status = "failed"
         self.searched: Searched | None = None
-        self._started = False
+        self._ending = _Ending()
         self._stack = ExitStack()
         self._closer = weakref.finalize(self, self._stack.close)
         # Everything slow begins here, side by side: Ray, the tracking store, and the data.
@@ -91,6 +107,7 @@ class StudyRun:
         self._stack.callback(self._session.close)
         self.tracker: Tracker = open_tracker(self.tracking_uri, spec.experiment)
         self._stack.callback(self.tracker.close)
+        self._stack.callback(self._ending.tell, self.tracker)
         self.scratch = Path(tempfile.mkdtemp(prefix="kerasweep-"))
         self._stack.callback(shutil.rmtree, self.scratch, ignore_errors=True)
 
@@ -129,7 +146,7 @@ class StudyRun:
         text = any(column.dtype == "string" for column in self.data.preprocessing.inputs)
         check_formats(self.spec.export.formats, categories=text)
         self.tracker.start(self._header())
-        self._started = True
+        self._ending.begun = True
         self.observer.stage("search", self._detail())
         try:
             place = SearchPlace(self._session, self._allocation, self._storage, self.id)
@@ -138,12 +155,18 @@ class StudyRun:
             self._keep(self.searched)
         finally:
             shutil.rmtree(self._storage / self.id, ignore_errors=True)
-        self.status = "interrupted" if self.searched.interrupted else "failed"
+        if self.searched.interrupted:
+            self._ending.status = "interrupted"
         best = self.best
         if not self.searched.interrupted:
-            self.status = "finished"
+            self._ending.status = "finished"
         self.tracker.log_summary({"best": {"trial": best.number, "value": best.value, "epoch": best.epoch}})
         return best
+
+    @property
+    def status(self) -> str:
+        """``finished``, ``interrupted``, or ``failed`` until it is one of the others."""
+        return self._ending.status
 
     @property
     def interrupted(self) -> bool:
@@ -192,10 +215,7 @@ class StudyRun:
         Raises:
             TrackingError: something could not be written.
         """
-        if self._closer.alive:
-            if self._started:
-                self.tracker.end(self.status)
-            self._closer()
+        self._closer()
 
     @property
     def _kept(self) -> Path:

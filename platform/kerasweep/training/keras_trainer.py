@@ -193,7 +193,7 @@ def _single_threaded() -> tf.data.Options:
 def _reason(error: Exception) -> str:
     """The error's type and message in one line, and the place in the user's code where there is one."""
     message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    text = f"{type(error).__name__}: {' '.join(message.split())}"[:600]
+    text = ": ".join(part for part in (type(error).__name__, " ".join(message.split())) if part)[:600]
     ours = Path(__file__).parent.parent
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
