@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from kerasweep.errors import TrackingError
@@ -87,7 +88,7 @@ class MlflowTracker:
             except OSError as error:
                 shutil.rmtree(copy.parent, ignore_errors=True)
                 raise TrackingError(f"a file to log must exist and be readable. Received: {file}: {error}") from error
-            self._post(lambda writer, copy=copy: writer.log_file(copy, folder, trial))  # type: ignore[misc]
+            self._post(partial(_log_file, copy=copy, folder=folder, trial=trial))
 
     def log_summary(self, summary: Mapping[str, object]) -> None:
         """Adds to the study's summary; numbers become metrics of the parent run too."""
@@ -186,6 +187,10 @@ class MlflowTracker:
         if not self._failures:
             _log.warning("Not written to the tracking store %s: %s", redact(self._uri), message)
         self._failures.append(message)
+
+
+def _log_file(writer: StudyWriter, copy: Path, folder: str, trial: int | None) -> None:
+    writer.log_file(copy, folder, trial)
 
 
 def _now() -> int:

@@ -19,7 +19,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
 
 
-class RawRows(PythonModel):  # type: ignore[misc]
+class RawRows(PythonModel):  # type: ignore[misc]  # MLflow leaves its base class untyped
     """A ``.keras`` model whose inputs are named columns, each ``(rows, 1)``, or one array ``(rows, columns)``."""
 
     def load_context(self, context: PythonModelContext) -> None:
