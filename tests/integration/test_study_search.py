@@ -74,7 +74,8 @@ class Deadly(keras.Sequential):
 
 
 def build(units, input_shape, n_outputs, output_activation):
-    model = Deadly([keras.Input(input_shape), keras.layers.Dense(units), keras.layers.Dense(n_outputs, output_activation)])
+    hidden, out = keras.layers.Dense(units), keras.layers.Dense(n_outputs, output_activation)
+    model = Deadly([keras.Input(input_shape), hidden, out])
     model.fate = {4: "once", 6: "always"}.get(units, "fine")
     model.compile(keras.optimizers.SGD(0.05), "sparse_categorical_crossentropy", run_eagerly=True)
     return model

@@ -171,7 +171,7 @@ def _validated(root: Node, reader: _Reader, functions: Functions) -> tuple[Node,
     problems += check(sections, reader.directory, functions)
     if problems or reader.problems or not isinstance(validation.value, PipelineSpec):
         raise SpecError(_in_order([*reader.problems, *validation.placed(root, problems)]))
-    return root, validation.value
+    return root, validation.value.pinned()
 
 
 def _in_order(problems: Iterable[Problem]) -> list[Problem]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 
 from kerasweep.errors import Problem, one_of
@@ -19,7 +20,7 @@ from kerasweep.spec.families import (
     family_parameter,
     layer_of,
 )
-from kerasweep.spec.parameters import Choice, Fixed, Float, Int, Parameter, Value, among
+from kerasweep.spec.parameters import Choice, Fixed, Float, Int, Parameter, Value, admits, among, pinned
 
 # What a user's builder may ask for by name besides its hyperparameters; the data answers.
 FACTS = ("input_shape", "n_outputs", "output_activation")
@@ -32,22 +33,28 @@ class Settings:
     """All hyperparameters by name: those of the space, then those of ``training.fixed``.
 
     Attributes:
-        parameters: the space's.
-        fixed: of ``training.fixed``.
+        space: as it was written.
+        fixed: of ``training.fixed``; a parameter of the space that is here too is held at this value.
         invalid: names that are set, but to something that breaks a rule of its own.
     """
 
-    parameters: Mapping[str, Parameter]
+    space: Mapping[str, Parameter]
     fixed: Mapping[str, Value]
     invalid: Collection[str] = ()
 
+    @cached_property
+    def parameters(self) -> dict[str, Parameter]:
+        """The space's, those held at a value as such."""
+        return pinned(self.space, self.fixed)
+
     @property
     def all(self) -> dict[str, Parameter]:
-        return {**{name: Fixed(value=value) for name, value in self.fixed.items()}, **self.parameters}
+        beside = {name: Fixed(value=value) for name, value in self.fixed.items() if name not in self.space}
+        return {**beside, **self.parameters}
 
     def path(self, name: str, *rest: str | int) -> tuple[str | int, ...]:
         """Where a parameter, or a part of it, is set."""
-        if name in self.parameters:
+        if name in self.parameters and name not in self.fixed:
             return ("space", "parameters", name, *rest)
         return ("training", "fixed", name)
 
@@ -71,10 +78,10 @@ class Settings:
 
 
 def check_settings(settings: Settings) -> Iterator[Problem]:
-    """What holds for every model: set once, and conditions that can all hold."""
-    for name in settings.fixed:
-        if name in settings.parameters or name in settings.invalid:
-            message = f"a parameter must be in the space or fixed, not both. Received: {name!r} in both"
+    """What holds for every model: values within their ranges, and conditions that can all hold."""
+    for name, value in settings.fixed.items():
+        if name in settings.space and not admits(settings.space[name], value):
+            message = f"a fixed value must be one that its parameter in the space can take. Received: {value!r}"
             yield Problem(message, ("training", "fixed", name))
     for name, parameter in settings.parameters.items():
         for other, values in parameter.when.items():

@@ -215,3 +215,26 @@ def admits(parameter: Parameter, value: Value) -> bool:
     if parameter.step is None:
         return True
     return _is_whole((value - parameter.min) / parameter.step, 1e-6)
+
+
+def pinned(parameters: Mapping[str, Parameter], values: Mapping[str, Value]) -> dict[str, Parameter]:
+    """A space with some of its parameters held at a value; what can then never be active is left out.
+
+    Args:
+        parameters: of the space.
+        values: by name; a parameter keeps its condition. Names that the space does not have are passed over.
+    """
+    space = {
+        name: Fixed(value=values[name], when=parameter.when) if name in values else parameter
+        for name, parameter in parameters.items()
+    }
+    while True:
+        out_of_reach = [
+            name
+            for name, parameter in space.items()
+            for other, wanted in parameter.when.items()
+            if other not in space or not any(admits(space[other], value) for value in wanted)
+        ]
+        if not out_of_reach:
+            return space
+        space = {name: parameter for name, parameter in space.items() if name not in out_of_reach}

@@ -26,7 +26,7 @@ from pydantic import (
 from kerasweep.errors import Problem, one_of
 from kerasweep.records import Direction, Objective
 from kerasweep.spec.base import Frozen, RuleError, broken
-from kerasweep.spec.parameters import SpaceSpec, Value
+from kerasweep.spec.parameters import SpaceSpec, Value, pinned
 from kerasweep.spec.vocabulary import DATASETS, EXPORT_FORMATS, Task, known_direction, objective_metrics
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -265,7 +265,9 @@ class TrainingSpec(Frozen):
     """What is the same for every trial. The best weights are always kept."""
 
     early_stopping: EarlyStopping | None = Field(EarlyStopping(), description="null turns it off.")
-    fixed: dict[str, Value] = Field({}, description="Hyperparameters that do not vary.")
+    fixed: dict[str, Value] = Field(
+        {}, description="Hyperparameters that do not vary; one that the space has is held at this value."
+    )
 
 
 class ResourcesSpec(Frozen):
@@ -345,6 +347,17 @@ class PipelineSpec(Frozen):
     @property
     def objective(self) -> Objective:
         return self.search.objective.resolved()
+
+    def pinned(self) -> PipelineSpec:
+        """The same pipeline, with the parameters that ``training.fixed`` shares with the space fixed in the space."""
+        space = self.space.parameters
+        rest = {name: value for name, value in self.training.fixed.items() if name not in space}
+        return self.model_copy(
+            update={
+                "space": SpaceSpec(parameters=pinned(space, self.training.fixed)),
+                "training": self.training.model_copy(update={"fixed": rest}),
+            }
+        )
 
     @property
     def experiment(self) -> str:
