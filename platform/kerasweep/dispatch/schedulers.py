@@ -63,7 +63,8 @@ class _Ending(TrialScheduler):  # type: ignore[misc]  # Ray's class has no types
         if not self.should_stop():
             return super().choose_trial_to_run(tune_controller)
         for trial in list(tune_controller.get_live_trials()):
-            if trial.status in (Trial.PENDING, Trial.PAUSED) or not trial.last_result:
+            reported = _EPOCH in trial.run_metadata.last_result  # trial.last_result would ask its worker
+            if trial.status in (Trial.PENDING, Trial.PAUSED) or not reported:
                 tune_controller.stop_trial(trial)
         return None
 
@@ -96,6 +97,10 @@ class _ClosedBracket(_Bracket):  # type: ignore[misc]  # Ray's class has no type
 
     def filled(self) -> bool:
         return bool(len(self._all_trials) >= self._n0)
+
+    def forget_progress(self, trial: Any) -> None:
+        """Counts a trial as not yet at the next rung, until it reports again."""
+        self._live_trials[trial] = None
 
 
 class _Hyperband(_Ending, HyperBandScheduler):  # type: ignore[misc]  # Ray's class has no types

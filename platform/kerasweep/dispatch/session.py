@@ -69,24 +69,29 @@ class RaySession:
         return search(job, feed, allocation)
 
     def train(self, work: Work, cohorts: tuple[Cohort, ...], allocation: Allocation, *, merge: bool) -> list[Outcome]:
-        """Trains cohorts outside of a search, one after another in one worker.
+        """Trains cohorts outside of a search, as many at a time as trials were.
 
         Args:
             work: trainer and data.
             cohorts: what to train.
-            allocation: of the worker.
+            allocation: of the study.
             merge: train on training and validation rows together.
+
+        Returns:
+            The outcomes, in the order of the cohorts.
         """
         self._wait()
         import ray
 
         from kerasweep.dispatch.trainable import pack
-        from kerasweep.dispatch.training_task import train_cohorts
+        from kerasweep.dispatch.training_task import train_cohort
 
-        task = ray.remote(max_retries=2)(train_cohorts).options(
-            num_cpus=allocation.cpus_per_trial * allocation.concurrency, num_gpus=allocation.gpus_per_trial
+        task = ray.remote(max_retries=2)(train_cohort).options(
+            num_cpus=allocation.cpus_per_trial, num_gpus=allocation.gpus_per_trial
         )
-        return list(ray.get(task.remote(pack(work), ray.put(work.data), cohorts, allocation, merge)))
+        packed, data = pack(work), ray.put(work.data)
+        running = [task.remote(packed, data, cohort, allocation, merge) for cohort in cohorts]
+        return [outcome for outcomes in ray.get(running) for outcome in outcomes]
 
     def close(self) -> None:
         """Leaves the cluster, or ends the local Ray."""

@@ -12,13 +12,11 @@ if TYPE_CHECKING:
     from kerasweep.data.base import SearchData
 
 
-def train_cohorts(
-    packed: bytes, data: SearchData, cohorts: tuple[Cohort, ...], allocation: Allocation, merge: bool
-) -> list[Outcome]:
-    """Trains cohorts one after another with the whole machine's threads; see ``RaySession.train``."""
+def train_cohort(
+    packed: bytes, data: SearchData, cohort: Cohort, allocation: Allocation, merge: bool
+) -> tuple[Outcome, ...]:
+    """Trains one cohort to its end; see ``RaySession.train``."""
     from kerasweep.dispatch.trainable import unpack
 
-    configure_device(allocation.threads * allocation.concurrency, allocation.gpus_per_trial)
-    trainer = unpack(packed)
-    arrays = arrays_of(data, merge=merge)
-    return [outcome for cohort in cohorts for outcome in trainer.train(cohort, arrays, lambda report: Decision())]
+    configure_device(allocation.threads, allocation.gpus_per_trial)
+    return unpack(packed).train(cohort, arrays_of(data, merge=merge), lambda report: Decision())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import queue
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from kerasweep.data.base import SearchData
 
 
+@functools.cache  # a process that is reused was configured already, and TensorFlow does not allow it twice
 def configure_device(threads: int, gpus: float) -> None:
     """Limits this process to its share of the machine. To be called before TensorFlow computes anything.
 
