@@ -36,6 +36,7 @@ import time
 import keras
 
 
+@keras.saving.register_keras_serializable()
 class Slow(keras.Sequential):
     def train_step(self, data):
         time.sleep(0.1)
@@ -181,7 +182,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     mood = {"type": "choice", "values": ["good", "better", "bad"]}
     rate = {"type": "float", "min": 1e-4, "max": 1e-1, "log": True}
     space = {"parameters": {"units": UNITS, "mood": mood, "learning_rate": rate}}
-    search = {"trials": 12, "max_epochs": 6, "scheduler": {"name": "asha", "eta": 2}}
+    search = {"trials": 10, "max_epochs": 4, "scheduler": {"name": "asha", "eta": 2}}
     more = {"space": space, "retrain": {"seeds": 2}, "export": {"formats": ["keras"]}, "register": {}}
     loaded = load_pipeline(written(folder, "moody", search, **more))
     notes = Notes()
@@ -203,7 +204,7 @@ def test_mlflow_holds_exactly_what_was_trained(finished: Finished, tmp_path: Pat
     parent = runs["study"].info.run_id
     children = client.search_runs([experiment.experiment_id], "tags.`kerasweep.kind` = 'trial'")
     trials = finished.notes.ended
-    assert {int(run.data.tags["kerasweep.trial"]) for run in children} == trials.keys() == set(range(12))
+    assert {int(run.data.tags["kerasweep.trial"]) for run in children} == trials.keys() == set(range(10))
     assert {trial.status for trial in trials.values()} == {Status.FINISHED, Status.STOPPED, Status.FAILED}
     kept = {trial.number for trial in top(tuple(trials.values()), finished.loaded.spec.objective, KEPT_TRIALS)}
     assert len(kept) == KEPT_TRIALS
@@ -211,7 +212,7 @@ def test_mlflow_holds_exactly_what_was_trained(finished: Finished, tmp_path: Pat
         trial = trials[int(run.data.tags["kerasweep.trial"])]
         assert run.data.tags["mlflow.parentRunId"] == parent
         ended = {Status.FINISHED: "FINISHED", Status.STOPPED: "KILLED", Status.FAILED: "FAILED"}[trial.status]
-        assert (run.info.status, run.data.tags["kerasweep.reason"]) == (ended, trial.reason)
+        assert (run.info.status, run.data.tags.get("kerasweep.reason", "")) == (ended, trial.reason)
         assert run.info.end_time >= run.info.start_time
         assert run.data.params == {name: str(value) for name, value in trial.params.items()}
         for name in ("loss", "val_loss", "accuracy", "val_accuracy"):
@@ -249,7 +250,7 @@ def check_summary(finished: Finished, record: StudyRecord) -> None:
     assert {key: record.summary[key] for key in ("best", "trials", "test", "baselines", "spread", "model")} == {
         key: json.loads(json.dumps(told[key])) for key in ("best", "trials", "test", "baselines", "spread", "model")
     }
-    assert sum(result.trials.values()) == 12
+    assert sum(result.trials.values()) == 10
     assert set(result.spread["accuracy"])
     assert result.spread["accuracy"][0] <= result.spread["accuracy"][2]
     assert result.model is not None
@@ -282,7 +283,7 @@ def test_a_trial_whose_weights_were_not_kept_cannot_be_exported(finished: Finish
     from kerasweep.pipeline import export_trial
 
     failed = next(t.number for t in finished.notes.ended.values() if t.status is Status.FAILED)
-    for number, message in ((failed, f"Received: trial {failed}"), (99, "must be one of .* 12. Received: 99")):
+    for number, message in ((failed, f"Received: trial {failed}"), (99, "must be one of .* 10. Received: 99")):
         with pytest.raises(StudyNotFound, match=message):
             export_trial("tiny", ["keras"], finished.folder / "no", trial=number, tracking_uri=finished.uri)
 

@@ -127,6 +127,8 @@ class RaySession:
         import ray.tune
 
         logging.getLogger("ray").setLevel(logging.ERROR)
+        # It complains when a search ends while a snapshot of it, which no study relies on, is being copied.
+        logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
         ray.init(**self._arguments())
 
     def _arguments(self) -> dict[str, Any]:

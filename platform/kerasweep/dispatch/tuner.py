@@ -9,6 +9,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.progress_reporter import TrialProgressCallback
 
 from kerasweep.dispatch.base import Allocation, Ended, Feed, Next, SearchJob
 from kerasweep.dispatch.schedulers import ray_scheduler
@@ -51,7 +52,7 @@ def search(job: SearchJob, feed: Feed, allocation: Allocation) -> Mapping[int, P
         run_config=tune.RunConfig(
             name=job.name,
             storage_path=job.storage,
-            callbacks=[_Watcher(here)],
+            callbacks=[_Watcher(here), _Mute()],
             stop=_FeedStopper(here),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=MAX_RESTARTS),
@@ -167,6 +168,13 @@ class _Watcher(tune.Callback):  # type: ignore[misc]  # Ray's class has no types
         reason = f"its worker died {MAX_RESTARTS + 1} times: {_first_line(trial)}"
         for member in trial.config[COHORT].members:
             self._here.feed.ended(Ended(member.number, Status.FAILED, reason, seconds))
+
+
+class _Mute(TrialProgressCallback):  # type: ignore[misc]  # Ray's class has no types
+    """Ray's own progress, without the lines that it prints at any verbosity."""
+
+    def _print(self, msg: str) -> None:
+        pass
 
 
 def _first_line(trial: Any) -> str:
