@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -121,6 +122,12 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return uris
 
 
+@pytest.fixture(autouse=True)
+def _activated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an activated environment: the shell finds the command."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+
+
 class TestRun:
     def test_passes_its_options_on(self, file: Path, fake_run: FakeRun) -> None:
         address = ("--ray-address", "ray://head:10001", "--tracking-uri", "http://server:5000")
@@ -172,7 +179,7 @@ class TestErrors:
         ("error", "code"),
         [
             (errors.StudyError("no trial succeeded"), 1),
-            (errors.DataError("no such file"), 1),
+            (errors.DataError("no such file"), 2),
             (errors.MissingExtra("ONNX", "onnx"), 1),
             (errors.StudyNotFound("no such study"), 2),
         ],

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from rich.text import Text
 
-from kerasweep.cli.output import reserved, show, write, write_json
+from kerasweep.cli.output import program, reserved, show, write, write_json
 
 
 def test_json_is_one_strict_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,3 +59,20 @@ def test_what_others_print_goes_to_standard_error(capsys: pytest.CaptureFixture[
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == "Saved artifact at …\n"
+
+
+class TestProgram:
+    def test_the_bare_command_only_where_the_shell_finds_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        command = tmp_path / ".venv" / "bin" / "kerasweep"
+        command.parent.mkdir(parents=True)
+        command.touch(mode=0o755)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("PATH", str(command.parent))
+        monkeypatch.setattr(sys, "argv", [str(command), "run"])
+        assert program() == "kerasweep"
+        monkeypatch.setenv("PATH", str(tmp_path))
+        assert program() == ".venv/bin/kerasweep"
+        monkeypatch.setattr(sys, "argv", ["__main__.py"])
+        assert program() == f"{sys.executable} -m kerasweep"

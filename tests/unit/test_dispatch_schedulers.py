@@ -69,20 +69,17 @@ class Controller:
     def crash(self, trial: Trial) -> None:
         """A worker dies: the trial is added again, or has died too often."""
         trial.run_metadata.num_failures += 1
-        again = trial.should_recover()
-        self.scheduler.on_trial_error(self, trial)
-        trial.set_status(Trial.PENDING if again else Trial.ERROR)
-        if again:
+        if trial.status == Trial.RUNNING and trial.should_recover():
+            trial.set_status(Trial.ERROR)  # as Ray does before it asks the scheduler
+            self.scheduler.on_trial_error(self, trial)
+            trial.set_status(Trial.PENDING)
             self.scheduler.on_trial_add(self, trial)
+        else:
+            self.scheduler.on_trial_error(self, trial)
+            trial.set_status(Trial.ERROR)
 
     def choose(self) -> Trial | None:
         return self.scheduler.choose_trial_to_run(self)
-
-    def start(self) -> Trial | None:
-        trial = self.choose()
-        if trial is not None:
-            trial.set_status(Trial.RUNNING)
-        return trial
 
 
 @pytest.mark.parametrize(
@@ -100,7 +97,6 @@ def test_each_spec_has_its_scheduler_which_ends_everything_when_asked(spec: Sche
     training, fresh, waiting = controller.add(3)
     for trial in (training, fresh):
         trial.set_status(Trial.RUNNING)
-    controller.report(training, 1, 0.5) if not isinstance(spec, HyperbandScheduler) else None
     training.run_metadata.last_result = {"training_iteration": 1, "objective": 0.5}
     assert controller.choose() is waiting
     controller.stopping = True
@@ -114,14 +110,6 @@ def test_options_reach_ray() -> None:
     assert [[rung for rung, _ in bracket._rungs] for bracket in asha._brackets] == [[32, 8, 2], [32, 8]]
     median = ray_scheduler(MedianScheduler(grace=3, min_trials=7), 32, bool)
     assert (median._grace_period, median._min_samples_required) == (3, 7)
-
-
-def trained(controller: Controller, order: list[Trial], values: dict[Trial, float], epochs: int) -> None:
-    """Runs the trials one after another until each pauses or ends."""
-    for trial in order:
-        for epoch in range(1, epochs + 1):
-            if controller.report(trial, epoch, values[trial] + 1 / epoch) != CONTINUE:
-                break
 
 
 def test_hyperband_gives_a_crashed_trial_its_place_back() -> None:
@@ -193,3 +181,15 @@ def test_the_median_rule_pauses_nobody_while_it_has_too_few_trials() -> None:
     first, _ = controller.add(2)
     first.set_status(Trial.RUNNING)
     assert [controller.report(first, epoch, 1.0) for epoch in (1, 2, 3)] == [CONTINUE] * 3
+
+
+def test_a_trial_whose_worker_never_started_leaves_its_bracket() -> None:
+    controller = Controller(HyperbandScheduler(eta=2), 4)
+    one, two, three, four = [controller.add(bracket.trials) for bracket in hyperband_brackets(4, 2)][-1]
+    controller.crash(four)
+    assert four.status == Trial.ERROR
+    for trial, value in ((one, 1.0), (two, 2.0)):
+        trial.set_status(Trial.RUNNING)
+        assert controller.report(trial, 1, value) == PAUSE
+    three.set_status(Trial.RUNNING)
+    assert controller.report(three, 1, 3.0) == STOP

@@ -10,7 +10,7 @@ import typer
 
 from kerasweep.cli.documents import facts, overview
 from kerasweep.cli.outcome import OF_STATUS, Command, ExitCode, complain
-from kerasweep.cli.output import reserved, show, write, write_json
+from kerasweep.cli.output import program, reserved, show, write, write_json
 from kerasweep.errors import Problem, SpecError, one_of
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ def run(
         write_json(outcome.to_json())
     else:
         store = resolve_uri(tracking_uri or loaded.spec.tracking.uri)
-        show(render.result(outcome, metric, redact(store), default_store=store == resolve_uri("auto")))
+        default = store == resolve_uri("auto")
+        show(render.result(outcome, metric, redact(store), default_store=default, command=program()))
     raise typer.Exit(OF_STATUS[outcome.status])
 
 

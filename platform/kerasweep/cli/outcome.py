@@ -14,7 +14,7 @@ from typer.core import TyperCommand
 
 from kerasweep.cli.output import write
 from kerasweep.cli.quantities import counted
-from kerasweep.errors import KerasweepError, Problem, SpecError, StudyNotFound
+from kerasweep.errors import DataError, KerasweepError, Problem, SpecError, StudyNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +70,8 @@ def _told() -> Iterator[None]:
         raise typer.Exit(ExitCode.WRONG_INPUT) from None
     except KerasweepError as error:
         write(f"error: {error}\n", sys.stderr)
-        raise typer.Exit(ExitCode.WRONG_INPUT if isinstance(error, StudyNotFound) else ExitCode.FAILED) from None
+        wrong = isinstance(error, DataError | StudyNotFound)
+        raise typer.Exit(ExitCode.WRONG_INPUT if wrong else ExitCode.FAILED) from None
     except KeyboardInterrupt:
         write("interrupted\n", sys.stderr)
         raise typer.Exit(ExitCode.INTERRUPTED) from None

@@ -7,8 +7,10 @@ import json
 import math
 import numbers
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -73,3 +75,11 @@ def _plain(value: object) -> object:
     if isinstance(value, Sequence):
         return [_plain(item) for item in value]
     return str(value)
+
+
+def program() -> str:
+    """What to type to start kerasweep from here: the bare command only if the shell would find it."""
+    started = Path(sys.argv[0])
+    if shutil.which("kerasweep"):
+        return "kerasweep"
+    return os.path.relpath(started) if started.name == "kerasweep" else f"{sys.executable} -m kerasweep"

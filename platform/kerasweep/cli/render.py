@@ -27,7 +27,9 @@ _FOLDED_WIDTH = 24
 _REASONS_SHOWN = 5
 
 
-def result(outcome: PipelineResult, metric: str, store: str, *, default_store: bool) -> RenderableType:
+def result(
+    outcome: PipelineResult, metric: str, store: str, *, default_store: bool, command: str = "kerasweep"
+) -> RenderableType:
     """What ``run`` prints at its end.
 
     Args:
@@ -35,6 +37,7 @@ def result(outcome: PipelineResult, metric: str, store: str, *, default_store: b
         metric: the objective's name.
         store: the address of the tracking store, without secrets.
         default_store: whether the commands to type next find this store without being told.
+        command: what to type to start kerasweep.
     """
     total = f" in {duration(outcome.seconds['total'])}" if "total" in outcome.seconds else ""
     parts = [
@@ -48,8 +51,8 @@ def result(outcome: PipelineResult, metric: str, store: str, *, default_store: b
         *_section("tracking", [("store", store)]),
     ]
     option = "" if default_store else f" --tracking-uri {store}"
-    commands = [f"kerasweep ui{option}", f"kerasweep show {outcome.study}{option}"]
-    return Group(*parts, *_heading("next"), *(Text(f"  {command}") for command in commands))
+    following = [f"{command} ui{option}", f"{command} show {outcome.study}{option}"]
+    return Group(*parts, *_heading("next"), *(Text(f"  {line}") for line in following))
 
 
 def study(record: StudyRecord, best: Sequence[Trial]) -> RenderableType:

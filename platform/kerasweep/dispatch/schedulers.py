@@ -93,10 +93,16 @@ class _Median(_Ending, MedianStoppingRule):  # type: ignore[misc]  # Ray's class
 
 
 class _ClosedBracket(_Bracket):  # type: ignore[misc]  # Ray's class has no types
-    """A bracket that is full once it was given its number of trials, whether they still run or not."""
+    """A bracket that is full once it was given its number of trials, whether they still run or not, and that does not
+    decide before."""
+
+    no_more = False  # the search has no other trials, so that it stays as it is
 
     def filled(self) -> bool:
         return bool(len(self._all_trials) >= self._n0)
+
+    def cur_iter_done(self) -> bool:
+        return bool((self.no_more or self.filled()) and super().cur_iter_done())
 
     def forget_progress(self, trial: Any) -> None:
         """Counts a trial as not yet at the next rung, until it reports again."""
@@ -109,7 +115,8 @@ class _Hyperband(_Ending, HyperBandScheduler):  # type: ignore[misc]  # Ray's cl
     Ray's own loses its way when they do: its brackets count the trials alive, so the first bracket, which trains all
     of its trials to the end, takes a new one for each that has ended and never fills, and no other ever opens. And once
     a bracket was halved, a trial that ends no longer makes it look whether a rung is complete, so the trials that wait
-    there wait for ever. And a trial whose worker died starts again in another bracket, among trials that it was not
+    there wait for ever. A bracket decides as soon as the trials that it has so far stand at a rung; here it waits for
+    those still to come, or its decisions would depend on who is faster. And a trial whose worker died starts again in another bracket, among trials that it was not
     meant to be compared with; here it keeps its place, and its bracket waits for it.
     """
 
@@ -118,11 +125,20 @@ class _Hyperband(_Ending, HyperBandScheduler):  # type: ignore[misc]  # Ray's cl
             super().on_trial_add(tune_controller, trial)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        if trial.status == Trial.RUNNING and trial.should_recover():  # it is about to be added again
+        # Ray recovers a trial whose worker died in training, never one whose worker did not start: that one is PENDING.
+        if trial.status != Trial.PENDING and trial.should_recover():
             bracket, _ = self._trial_info[trial]
             bracket.forget_progress(trial)
         else:
             super().on_trial_error(tune_controller, trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        bracket = self._state["bracket"]
+        if bracket is not None and not bracket.no_more and tune_controller.search_alg.is_finished():
+            bracket.no_more = True
+            if bracket.current_trials():
+                self._process_bracket(tune_controller, bracket)
+        return super().choose_trial_to_run(tune_controller)
 
     def _create_bracket(self, s: int) -> Any:
         bracket = super()._create_bracket(s)

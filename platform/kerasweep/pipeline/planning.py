@@ -146,5 +146,6 @@ def _warnings(spec: PipelineSpec, size: int | None) -> Iterator[str]:
     if size is not None and size < spec.search.trials:
         yield f"the space has {size} configurations only: {size} trials instead of {spec.search.trials}"
     stopping = spec.training.early_stopping
-    if stopping and stopping.patience >= spec.search.max_epochs:
+    asked_for = "early_stopping" in spec.training.model_fields_set
+    if asked_for and stopping and stopping.patience >= spec.search.max_epochs:
         yield f"early stopping never acts: patience {stopping.patience} with at most {spec.search.max_epochs} epochs"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 
 from kerasweep.errors import StudyError
 from kerasweep.pipeline.result import PipelineResult, Registered
-from kerasweep.records import Status
 from kerasweep.spec import LoadedPipeline
 from kerasweep.study.events import Observer, Silent
 from kerasweep.study.run import Destination, Origin, StudyRun
@@ -51,7 +49,7 @@ def run(
             if not study.interrupted:
                 raise
             study.close()
-            return PipelineResult(study.id, study.status, None, _counts(study), seconds=clock.seconds())
+            return PipelineResult(study.id, study.status, None, study.counts, seconds=clock.seconds())
         from kerasweep.study.winner import Winner  # brings TensorFlow, which the search leaves to its workers
 
         winner = Winner(study)
@@ -77,7 +75,7 @@ def run(
             study=study.id,
             status=study.status,
             best=winner.trial,
-            trials=_counts(study),
+            trials=study.counts,
             test=evaluation.test,
             spread=evaluation.spread,
             baselines=evaluation.baselines,
@@ -91,11 +89,6 @@ def run(
         raise
     study.close()
     return result
-
-
-def _counts(study: StudyRun) -> Mapping[str, int]:
-    counts = Counter(trial.status for trial in study.searched.trials) if study.searched else Counter[Status]()
-    return {status.value: counts[status] for status in (Status.FINISHED, Status.STOPPED, Status.FAILED)}
 
 
 def _summary(result: PipelineResult) -> dict[str, Any]:

@@ -197,7 +197,8 @@ class Ledger:
             self._told += 1
         size = next(self._sizes, 0)
         candidates = self._searcher.ask(size) if size else []
-        self._exhausted = len(candidates) < size or not size
+        asked = candidates[-1].number + 1 if candidates else 0
+        self._exhausted = len(candidates) < size or asked >= self._budget.trials
         self._generations.append([candidate.number for candidate in candidates])
         self._waiting.extend(candidates)
         return bool(candidates)

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -89,6 +90,9 @@ class _Ending:
 class StudyRun:
     """A study on its way: the search, then whatever is asked of its winner.
 
+    Attributes:
+        data: the training and validation splits.
+
     ``close`` ends Ray and waits until everything is in the tracking store; it is called at the latest when Python ends.
     """
 
@@ -102,7 +106,8 @@ class StudyRun:
         self._ending = _Ending()
         self._stack = ExitStack()
         self._closer = weakref.finalize(self, self._stack.close)
-        # Everything slow begins here, side by side: Ray, the tracking store, and the data.
+        self.data = load_search(spec.data, origin.directory, origin.memory)  # quick, and most mistakes show here
+        # What is slow begins here, side by side: Ray, and the tracking store.
         self._session = RaySession(spec.resources, destination.ray_address)
         self._stack.callback(self._session.close)
         self.tracker: Tracker = open_tracker(self.tracking_uri, spec.experiment)
@@ -110,11 +115,6 @@ class StudyRun:
         self._stack.callback(self._ending.tell, self.tracker)
         self.scratch = Path(tempfile.mkdtemp(prefix="kerasweep-"))
         self._stack.callback(shutil.rmtree, self.scratch, ignore_errors=True)
-
-    @cached_property
-    def data(self) -> SearchData:
-        """The training and validation splits."""
-        return load_search(self.spec.data, self.origin.directory, self.origin.memory)
 
     @cached_property
     def test(self) -> Split:
@@ -160,13 +160,20 @@ class StudyRun:
         best = self.best
         if not self.searched.interrupted:
             self._ending.status = "finished"
-        self.tracker.log_summary({"best": {"trial": best.number, "value": best.value, "epoch": best.epoch}})
+        found = {"trial": best.number, "value": best.value, "epoch": best.epoch, "params": dict(best.params)}
+        self.tracker.log_summary({"best": found, "trials": self.counts})
         return best
 
     @property
     def status(self) -> str:
         """``finished``, ``interrupted``, or ``failed`` until it is one of the others."""
         return self._ending.status
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many trials ended in which way."""
+        counts = Counter(trial.status for trial in self.searched.trials) if self.searched else Counter[Status]()
+        return {status.value: counts[status] for status in (Status.FINISHED, Status.STOPPED, Status.FAILED)}
 
     @property
     def interrupted(self) -> bool:

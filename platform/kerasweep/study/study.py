@@ -40,7 +40,7 @@ class Study:
     Args:
         name: of the study, of its experiment and of its registered model.
         data: a bundled dataset's name, features and targets as a pair ``(x, y)``, or the ``data`` section of a
-            pipeline file as a mapping.
+            pipeline file as a mapping, in which ``"arrays": (x, y)`` may stand for the source.
         model: a function that takes parameters by name and returns a Keras model; the name of a family; or the
             ``model`` section as a mapping.
         space: parameters by name, or a Space.
@@ -62,12 +62,13 @@ class Study:
         **sections: Mapping[str, Any] | None,
     ) -> None:
         place = Path(directory).absolute()
-        memory = data if isinstance(data, tuple) else None
+        section = {"arrays": data} if isinstance(data, tuple) else data
+        memory = section.get("arrays") if isinstance(section, Mapping) else None
         builder = model if callable(model) else None
         mapping = {
             "name": name,
-            "data": _section(data, "name", IN_MEMORY if memory else None, "python"),
-            "model": _section(model, "family", _reference(builder) if builder else None, "builder"),
+            "data": _data_section(section),
+            "model": _model_section(model, builder),
             "space": _space_section(space),
             **sections,
         }
@@ -180,11 +181,19 @@ class Study:
         return self._winner
 
 
-def _section(given: object, short: str, reference: str | None, key: str) -> object:
-    """A section from its short form: a name, or something only Python can hold."""
-    if reference is not None:
-        return {key: reference}
-    return {short: given} if isinstance(given, str) else given
+def _data_section(given: str | Mapping[str, Any]) -> dict[str, Any]:
+    """The ``data`` section; arrays, which only Python can hold, are replaced by a name for them."""
+    if isinstance(given, str):
+        return {"name": given}
+    section = dict(given)
+    return section | {"python": IN_MEMORY} if section.pop("arrays", None) is not None else section
+
+
+def _model_section(given: str | Callable[..., Any] | Mapping[str, Any], builder: Callable[..., Any] | None) -> object:
+    """The ``model`` section; a function is replaced by a name for it."""
+    if builder is not None:
+        return {"builder": _reference(builder)}
+    return {"family": given} if isinstance(given, str) else given
 
 
 def _space_section(space: Space | Mapping[str, Parameter]) -> object:

@@ -151,7 +151,7 @@ class Registry:
                 raise
         tags = {
             layout.STUDY: delivered.study,
-            _CLASSES: json.dumps(delivered.classes),
+            **({_CLASSES: json.dumps(delivered.classes)} if delivered.classes else {}),
             **{f"{_TEST}{layout.quote(metric)}": repr(float(value)) for metric, value in delivered.metrics.items()},
         }
         # Not "models:/ID", which a database store resolves with the process's global address instead of its own.

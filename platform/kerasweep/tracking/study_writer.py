@@ -80,6 +80,7 @@ class StudyWriter:
             layout.DIRECTORY: header.directory,
             layout.FINGERPRINT: str(header.dataset.get("fingerprint", "")),
             **{f"{layout.VERSION}{package}": version for package, version in header.versions.items()},
+            "mlflow.note.content": _description(header),  # what the UI shows on top of the run
         }
         if header.git_commit:
             tags[layout.GIT_COMMIT] = header.git_commit
@@ -246,3 +247,13 @@ def _same(a: Metrics | None, b: Metrics) -> bool:
     if a is None or a.keys() != b.keys():
         return False
     return all(a[key] == b[key] or (math.isnan(a[key]) and math.isnan(b[key])) for key in a)
+
+
+def _description(header: StudyHeader) -> str:
+    """The study in two sentences of Markdown."""
+    rows = ", ".join(f"{count} for {split}" for split, count in header.dataset.items() if isinstance(count, int))
+    return (
+        f"Search for the configuration with the best `{header.objective.metric}` (to be {header.objective.direction}d) "
+        f"on **{header.dataset.get('name', 'unnamed data')}**" + (f", {rows}" if rows else "") + ". "
+        f"`kerasweep show {header.id}` lists the best trials; the figures are among the artifacts."
+    )

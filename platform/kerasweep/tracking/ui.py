@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -54,6 +55,8 @@ def serve_ui(uri: str, host: str = "127.0.0.1", port: int = 5000) -> int:
     resolved = resolve_uri(uri)
     connect(resolved, create=True)
     process = subprocess.Popen(command, env={**os.environ, "MLFLOW_BACKEND_STORE_URI": resolved})
+    # A SIGTERM must reach the server too: the default would end this process alone and leave the port taken.
+    signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
     try:
         return process.wait()
     except KeyboardInterrupt:
