@@ -11,7 +11,7 @@ The configurations are those that kerasweep's random search proposes for the see
 is used as its own documentation shows it, on the cores as that library shares them out: the plain loop, Optuna and
 KerasTuner train one trial at a time on both cores, scikit-learn and Ray two at a time. What differs in the work done:
 scikit-learn scores a trial once, at its end, where all others validate after every epoch; and kerasweep also records
-every trial in MLflow and evaluates the winner on the test split, beside its baselines.
+every trial in MLflow, with figures and the weights of the best.
 """
 
 from __future__ import annotations
@@ -231,7 +231,7 @@ def _ray_tune(work: Work, trainable: Any, stop: dict[str, int], *, reuse: bool) 
     import ray
     from ray import tune
 
-    ray.init(num_cpus=CORES, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init("local", num_cpus=CORES, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(trainable, data=work.arrays()), {"cpu": 1}),
         param_space={"configuration": tune.grid_search(work.configurations)},
@@ -244,16 +244,20 @@ def _ray_tune(work: Work, trainable: Any, stop: dict[str, int], *, reuse: bool) 
 
 
 def kerasweep(work: Work) -> list[float]:
-    """The command, on the declaration that everybody's configurations come from; its best value alone comes back."""
-    command = [sys.executable, "-m", "kerasweep", "run", str(work.folder / "pipeline.yaml"), "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    result = json.loads(done.stdout.splitlines()[-1])
-    if result["trials"]["finished"] != len(work.configurations):
-        raise RuntimeError(f"kerasweep must finish {len(work.configurations)} trials. Received: {result['trials']}")
-    best = {name: result["best"]["params"][name] for name in work.configurations[0]}
-    if best not in work.configurations:
-        raise RuntimeError(f"kerasweep must train the configurations of the others. Received: {best}")
-    return [result["best"]["value"]]
+    """A study on the declaration that everybody's configurations come from."""
+    from kerasweep import Space, Study
+    from kerasweep.spec import SpaceSpec
+
+    sections = json.loads((work.folder / "pipeline.yaml").read_text())
+    space = Space(SpaceSpec.model_validate(sections.pop("space")))
+    with Study(**sections, space=space) as study:
+        study.run()
+        trials = study.trials
+    if list(trials["status"]) != ["finished"] * len(work.configurations):
+        raise RuntimeError(f"kerasweep must finish {len(work.configurations)} trials. Received: {trials['status']}")
+    if trials[list(work.configurations[0])].to_dict("records") != work.configurations:
+        raise RuntimeError("kerasweep must train the configurations of the others. Received: other ones")
+    return list(trials["value"])
 
 
 WAYS: dict[str, Callable[[Work], list[float]]] = {

@@ -182,7 +182,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     mood = {"type": "choice", "values": ["good", "better", "bad"]}
     rate = {"type": "float", "min": 1e-4, "max": 1e-1, "log": True}
     space = {"parameters": {"units": UNITS, "mood": mood, "learning_rate": rate}}
-    search = {"trials": 10, "max_epochs": 4, "scheduler": {"name": "asha", "eta": 2}}
+    search = {"seed": 4, "trials": 10, "max_epochs": 4, "scheduler": {"name": "asha", "eta": 2}}
     more = {"space": space, "retrain": {"seeds": 2}, "export": {"formats": ["keras"]}, "register": {}}
     loaded = load_pipeline(written(folder, "moody", search, **more))
     notes = Notes()
@@ -319,8 +319,8 @@ def test_ctrl_c_before_the_first_epoch_says_that_there_is_nothing(tmp_path: Path
     family = command.interrupt()
     assert command.end() == 130, command.stderr
     none_left(family)
-    assert "Traceback" not in command.stderr
-    if sign:
+    if sign:  # while starting, the signal may hit any library's import, and Python tells of some of that
+        assert "Traceback" not in command.stderr
         assert "no trial" in command.stdout + command.stderr
         (record,) = command.store.list()
         assert record.status == "interrupted"

@@ -282,7 +282,7 @@ def test_a_worker_that_dies_changes_no_number_and_stops_no_study(search: Search,
     disturbed, notes = search("deadly:build", space, settings, tmp_path)
     once, always = (next(t for t in disturbed.trials if t.params["units"] == units) for units in (4, 6))
     assert always.status is Status.FAILED
-    assert always.reason.startswith("its worker died 3 times: ")
+    assert always.reason.startswith("its worker died 3 times: The actor is dead because its worker process has died")
     assert once.status is not Status.FAILED
     assert len(disturbed.trials) == 10
     assert Counter(t.status for t in disturbed.trials)[Status.FAILED] == 1

@@ -13,6 +13,7 @@ from ray.tune.schedulers import (
     MedianStoppingRule,
     TrialScheduler,
 )
+from ray.tune.search import SearchAlgorithm
 
 from kerasweep.dispatch.schedulers import ray_scheduler
 from kerasweep.scheduling import hyperband_brackets
@@ -26,6 +27,7 @@ class Controller:
 
     def __init__(self, spec: SchedulerSpec, epochs: int) -> None:
         self.stopping = False
+        self.search_alg = SearchAlgorithm()
         self.scheduler = ray_scheduler(spec, epochs, lambda: self.stopping)
         self.scheduler.set_search_properties("objective", "min")
         self.trials: list[Trial] = []
@@ -193,3 +195,33 @@ def test_a_trial_whose_worker_never_started_leaves_its_bracket() -> None:
         assert controller.report(trial, 1, value) == PAUSE
     three.set_status(Trial.RUNNING)
     assert controller.report(three, 1, 3.0) == STOP
+
+
+def test_a_bracket_does_not_decide_before_it_has_all_of_its_trials() -> None:
+    controller = Controller(HyperbandScheduler(eta=2), 4)
+    first, second, third = hyperband_brackets(4, 2)
+    controller.add(first.trials + second.trials)
+    early = controller.add(third.trials - 1)
+    for trial, value in zip(early, (3.0, 1.0, 2.0), strict=True):
+        trial.set_status(Trial.RUNNING)
+        assert controller.report(trial, 1, value) == PAUSE
+    assert controller.choose() not in early
+    assert controller.stopped == []
+    (late,) = controller.add()
+    late.set_status(Trial.RUNNING)
+    assert controller.report(late, 1, 4.0) == STOP
+    assert controller.stopped == [early[0]]
+
+
+def test_the_last_bracket_decides_with_what_it_has_once_no_trial_follows() -> None:
+    controller = Controller(HyperbandScheduler(eta=2), 4)
+    first, second, third = hyperband_brackets(4, 2)
+    controller.add(first.trials + second.trials)
+    some = controller.add(third.trials - 1)
+    for trial, value in zip(some, (3.0, 1.0, 2.0), strict=True):
+        trial.set_status(Trial.RUNNING)
+        assert controller.report(trial, 1, value) == PAUSE
+    controller.search_alg.set_finished()
+    controller.choose()
+    assert controller.stopped == [some[0]]
+    assert controller.scheduler._hyperbands[0][2].trials_to_unpause == {some[1], some[2]}

@@ -115,9 +115,12 @@ class _Hyperband(_Ending, HyperBandScheduler):  # type: ignore[misc]  # Ray's cl
     Ray's own loses its way when they do: its brackets count the trials alive, so the first bracket, which trains all
     of its trials to the end, takes a new one for each that has ended and never fills, and no other ever opens. And once
     a bracket was halved, a trial that ends no longer makes it look whether a rung is complete, so the trials that wait
-    there wait for ever. A bracket decides as soon as the trials that it has so far stand at a rung; here it waits for
-    those still to come, or its decisions would depend on who is faster. And a trial whose worker died starts again in another bracket, among trials that it was not
-    meant to be compared with; here it keeps its place, and its bracket waits for it.
+    there wait for ever.
+
+    Two more differences make its decisions independent of who is faster. A bracket decides only when it has all of its
+    trials; Ray's own decides as soon as those it has so far stand at the rung. And a trial whose worker died keeps its
+    place, and its bracket waits for it; Ray's own puts it into another one, among trials that it was not meant to be
+    compared with.
     """
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:

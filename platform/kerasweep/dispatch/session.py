@@ -29,6 +29,8 @@ _ENVIRONMENT = {
     # Ray's snapshots of the experiment are not what a study relies on.
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Ray's workers yield to every other process by default; training is what the machine is to do.
+    "RAY_worker_niceness": "0",
 }
 
 

@@ -154,7 +154,7 @@ class _Watcher(tune.Callback):  # type: ignore[misc]  # Ray's class has no types
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         for member in trial.config[COHORT].members:
-            self._here.feed.restarted(member.number, _first_line(trial))
+            self._here.feed.restarted(member.number, _cause(trial))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         ended = (trial.last_result or {}).get(ENDED, {})
@@ -165,7 +165,7 @@ class _Watcher(tune.Callback):  # type: ignore[misc]  # Ray's class has no types
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         seconds = self._seconds.pop(trial.trial_id, 0.0)
-        reason = f"its worker died {MAX_RESTARTS + 1} times: {_first_line(trial)}"
+        reason = f"its worker died {MAX_RESTARTS + 1} times: {_cause(trial)}"
         for member in trial.config[COHORT].members:
             self._here.feed.ended(Ended(member.number, Status.FAILED, reason, seconds))
 
@@ -177,10 +177,11 @@ class _Mute(TrialProgressCallback):  # type: ignore[misc]  # Ray's class has no 
         pass
 
 
-def _first_line(trial: Any) -> str:
-    error = trial.get_error()
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] if error else []
-    return lines[0] if lines else "no reason known"
+def _cause(trial: Any) -> str:
+    """The last line of Ray's account of a failure that is not indented: the exception, or how the process ended."""
+    latest = str(trial.get_error() or "").rpartition("Failure # ")[2]
+    lines = [line for line in latest.splitlines()[1:] if line.strip() and not line[0].isspace()]
+    return lines[-1][:300] if lines else "no reason known"
 
 
 def available() -> Mapping[str, float]:

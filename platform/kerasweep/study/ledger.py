@@ -195,11 +195,11 @@ class Ledger:
         while self._told < known:
             self._searcher.tell([self._trials[number] for number in self._generations[self._told]])
             self._told += 1
-        size = next(self._sizes, 0)
-        candidates = self._searcher.ask(size) if size else []
-        asked = candidates[-1].number + 1 if candidates else 0
-        self._exhausted = len(candidates) < size or asked >= self._budget.trials
+        size = next(self._sizes)
+        candidates = self._searcher.ask(size)
         self._generations.append([candidate.number for candidate in candidates])
+        asked = sum(map(len, self._generations))
+        self._exhausted = len(candidates) < size or asked >= self._budget.trials
         self._waiting.extend(candidates)
         return bool(candidates)
 
