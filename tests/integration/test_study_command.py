@@ -182,7 +182,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     mood = {"type": "choice", "values": ["good", "better", "bad"]}
     rate = {"type": "float", "min": 1e-4, "max": 1e-1, "log": True}
     space = {"parameters": {"units": UNITS, "mood": mood, "learning_rate": rate}}
-    search = {"seed": 4, "trials": 10, "max_epochs": 4, "scheduler": {"name": "asha", "eta": 2}}
+    search = {"seed": 4, "trials": 10, "max_epochs": 4, "scheduler": {"name": "hyperband", "eta": 2.0}}
     more = {"space": space, "retrain": {"seeds": 2}, "export": {"formats": ["keras"]}, "register": {}}
     loaded = load_pipeline(written(folder, "moody", search, **more))
     notes = Notes()
