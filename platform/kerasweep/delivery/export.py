@@ -110,9 +110,9 @@ def export(model: keras.Model, formats: Sequence[str], folder: Path, rows: Rows,
 def _export_one(model: keras.Model, name: str, folder: Path, rows: Rows, facts: Facts) -> Path:
     form = FORMATS[name]
     final = folder / form.file
-    workplace = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+    scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
     try:
-        draft = workplace / form.file
+        draft = scratch / form.file
         try:
             form.write(model, draft, output_name(facts))
         except Exception as error:  # each converter has errors of its own
@@ -121,9 +121,9 @@ def _export_one(model: keras.Model, name: str, folder: Path, rows: Rows, facts: 
                 f"Received: {type(error).__name__}: {_first_line(error)}"
             ) from error
         compare(model, name, draft, rows)
-        _replace(draft, final, aside=workplace / "replaced")
+        _replace(draft, final, aside=scratch / "replaced")
     finally:
-        shutil.rmtree(workplace, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
     return final
 
 
