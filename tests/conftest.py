@@ -37,8 +37,10 @@ def repository() -> Path:
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test starts in an empty folder, so that none writes into the working tree or depends on where it began."""
+    """Every test starts in an empty folder, so that none writes into the working tree or depends on where it began, and
+    with the default store: ``mlflow.set_tracking_uri`` in one test leaves its address in the environment."""
     monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
 @pytest.fixture
