@@ -59,6 +59,58 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Change:
+    """Hyperparameters that change while a trial trains (population-based training).
+
+    Attributes:
+        epoch: finished epochs after which they hold; 0 changes them from the start.
+        params: name -> new value.
+    """
+
+    epoch: int
+    params: Params
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A member of a cohort goes on from another one's state.
+
+    Attributes:
+        source: number of the member whose weights and optimiser state are copied.
+        params: hyperparameters that change with it; those that are not named are the source's.
+    """
+
+    source: int
+    params: Params = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a scheduler decides after an epoch; both are by member number, and no member is in both.
+
+    Attributes:
+        stop: members that end here.
+        copies: members that go on from another member's state. All copies are of the states before this decision.
+    """
+
+    stop: frozenset[int] = frozenset()
+    copies: Mapping[int, Copy] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a member of a cohort stands, for a scheduler to decide on.
+
+    Attributes:
+        values: of the objective, one a finished epoch.
+        params: its hyperparameters as they are now.
+    """
+
+    values: tuple[float, ...]
+    params: Params
+
+
+@dataclass(frozen=True)
 class Trial:
     """One configuration, trained once.
 
@@ -72,7 +124,9 @@ class Trial:
         value: the best value of the objective over its epochs, None if it never reported a finite one.
         epoch: the 1-based epoch of that value, None likewise.
         started: seconds since the Unix epoch.
-        seconds: of wall time spent, pauses not counted.
+        seconds: of wall time spent, pauses not counted; a member of a cohort has its share of the cohort's.
+        changes: of its hyperparameters on the way to its best epoch, as far as they differ from ``params``; replayed
+            when it is retrained.
     """
 
     number: int
@@ -85,6 +139,7 @@ class Trial:
     epoch: int | None = None
     started: float = 0.0
     seconds: float = 0.0
+    changes: tuple[Change, ...] = ()
 
     def curve(self, metric: str) -> tuple[float, ...]:
         """One metric's value at each epoch, NaN where it is missing."""

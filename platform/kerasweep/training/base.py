@@ -8,19 +8,30 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from kerasweep.records import Metrics, Objective, Params, Status
+from kerasweep.records import Change, Decision, Metrics, Objective, Params, Status
 from kerasweep.spec.pipeline import EarlyStopping
 
 Array = NDArray[Any]
 
+# Best weights are kept of so many members of a cohort that have ended. The best trials of a study are among them.
+KEPT_MEMBERS = 5
+
 
 @dataclass(frozen=True)
 class Member:
-    """One trial inside a cohort. ``params`` are the candidate's and ``training.fixed`` together."""
+    """One trial inside a cohort.
+
+    Attributes:
+        number: of the trial.
+        params: the candidate's and ``training.fixed`` together.
+        seed: of its initial weights and dropout.
+        changes: hyperparameters that change on the way, by ascending epoch; a replay of population-based training.
+    """
 
     number: int
     params: Params
     seed: int
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -38,19 +49,28 @@ class TrainingArrays:
         x: features ``(rows, *shape)`` float32.
         y: targets as ``data.Split.y`` describes.
         validation: features and targets to validate on; None while retraining.
+        weights: of the training rows ``(rows,)`` float32, None for equal ones. They weigh the loss, not the metrics.
     """
 
     x: Array
     y: Array
     validation: tuple[Array, Array] | None
+    weights: Array | None = None
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All state of a cohort in training: ``arrays`` by name, and what fits into JSON."""
+    """All state of a cohort in training.
+
+    Attributes:
+        arrays: by name. The best weights of member 7 are ``best_7_0``, ``best_7_1``, … in the order of ``model.weights``.
+        state: what fits into JSON.
+        decision: the answer to the report at which it was taken; training goes on by obeying it.
+    """
 
     arrays: Mapping[str, Array]
     state: Mapping[str, Any]
+    decision: Decision = Decision()
 
 
 @dataclass(frozen=True)
@@ -61,20 +81,16 @@ class EpochReport:
         epoch: 1-based, just finished.
         metrics: by member number; a member that failed in this epoch is missing.
         snapshot: state from which ``train`` goes on at the next epoch; valid only during the report.
-        last: the cohort ends after this report whatever the answer: no epoch is left, or all have stopped early.
+        last: the cohort ends after this report whatever the answer: no epoch is left, or all have ended by themselves.
+        ended: the outcomes of the members that have ended by themselves in this epoch (early stopping, failure), or
+            before it without an epoch of their own. At the last epoch of all: of all that were left.
     """
 
     epoch: int
     metrics: Mapping[int, Metrics]
     snapshot: Callable[[], Snapshot]
     last: bool
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The answer to a report: the members that are to end here."""
-
-    stop: frozenset[int] = frozenset()
+    ended: tuple[Outcome, ...] = ()
 
 
 Report = Callable[[EpochReport], Decision]
@@ -92,6 +108,7 @@ class Outcome:
         history: metrics per epoch.
         epoch: the 1-based best epoch (the last one when there is no validation), None if there is none.
         value: the objective there, None if there is none.
+        changes: of its hyperparameters on the way to its best epoch.
     """
 
     number: int
@@ -101,6 +118,7 @@ class Outcome:
     history: tuple[Metrics, ...] = ()
     epoch: int | None = None
     value: float | None = None
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -124,10 +142,11 @@ class Schedule:
 class Trainer(Protocol):
     """Trains cohorts.
 
-    ``train`` calls ``report`` after every epoch and obeys its decision before the next one. It never raises for what
+    ``train`` calls ``report`` after every epoch with the metrics of all members that trained it, and obeys its decision
+    before the next one. If no member comes through the first epoch there is no report. It never raises for what
     a member does wrong (NaN, an exception in a builder, memory): that member's outcome is FAILED with the reason.
-    With ``resume`` it continues after the epoch at which the snapshot was taken, with the same numbers as if it had
-    never stopped. The same cohort, data and schedule give the same numbers.
+    With ``resume`` it obeys the snapshot's decision and continues after the epoch at which it was taken, with the same
+    numbers as if it had never stopped. The same cohort, data and schedule give the same numbers.
     """
 
     def train(

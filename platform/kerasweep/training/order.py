@@ -1,0 +1,17 @@
+"""The order of the mini-batches: the same for every trainer and every backend."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def epoch_order(seed: int, epoch: int, rows: int) -> NDArray[np.int32]:
+    """The rows in the order of one epoch, ``(rows,)`` int32.
+
+    Args:
+        seed: ``Schedule.order_seed``.
+        epoch: 0-based.
+        rows: how many there are.
+    """
+    return np.random.default_rng((seed, epoch)).permutation(rows).astype(np.int32)
