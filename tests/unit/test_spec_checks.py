@@ -11,6 +11,7 @@ import pytest
 from kerasweep.errors import SpecError
 from kerasweep.spec import pipeline_from_mapping
 
+PBT = {"search": {"scheduler": "pbt"}}
 RATE = {"type": "float", "min": 0.001, "max": 0.1, "log": True}
 
 
@@ -91,6 +92,30 @@ class TestBuilder:
     def test_metrics_are_the_builders_own(self, directory: Path) -> None:
         search = {"objective": {"metric": "val_gap", "direction": "minimize"}}
         assert problems(directory, {"units": choice(1)}, model={"builder": "nets:build"}, search=search) == []
+
+
+class TestPopulation:
+    def test_one_range_of_what_may_change_is_enough(self, tmp_path: Path) -> None:
+        assert problems(tmp_path, {"n_hidden": choice(1, 2)}, **PBT) == []
+        assert problems(tmp_path, {}, **PBT, resources={"cohort": 2}) == []
+
+    def test_a_switch_is_no_such_range(self, tmp_path: Path) -> None:
+        given = {"optimizer": choice("sgd"), "momentum": choice(0.5, learning_rate=[0.01])}
+        (message,) = problems(tmp_path, given, **PBT)
+        assert message.startswith("pbt needs a range of what may change while a trial trains")
+
+    def test_a_range_that_is_wrong_is_not_missing(self, tmp_path: Path) -> None:
+        (message,) = problems(tmp_path, {"learning_rate": RATE | {"max": 1e-4}}, **PBT)
+        assert message.startswith("min <= max must hold")
+
+    def test_what_a_builder_takes_itself_cannot_change(self, tmp_path: Path) -> None:
+        source = "def build(units, learning_rate, dropout): ...\ndef open(**others): ..."
+        (tmp_path / "nets.py").write_text(source)
+        given = {"units": choice(1, 2), "dropout": {"type": "float", "min": 0.1, "max": 0.5}}
+        (message,) = problems(tmp_path, given, **PBT, model={"builder": "nets:build"})
+        listed = "momentum, rho, beta_1, beta_2, epsilon, weight_decay, clipnorm. Received: none"
+        assert message.endswith(f"in the space: {listed}")
+        assert problems(tmp_path, given, **PBT, model={"builder": "nets:open"}) == []
 
 
 class TestFiles:

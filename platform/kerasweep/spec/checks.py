@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kerasweep.errors import Problem, one_of
 from kerasweep.spec.builders import Signature, resolve
+from kerasweep.spec.families import explorable, mutable_parameters
 from kerasweep.spec.files import check_files
 from kerasweep.spec.parameter_checks import Settings, check_builder, check_family, check_settings
 from kerasweep.spec.parameters import Parameter
@@ -20,7 +21,9 @@ from kerasweep.spec.pipeline import (
     DataSpec,
     MedianScheduler,
     ModelSpec,
+    PbtScheduler,
     PipelineSpec,
+    ResourcesSpec,
     SearchSpec,
     TrainingSpec,
 )
@@ -39,6 +42,7 @@ class Sections:
         model: likewise.
         search: likewise.
         training: likewise.
+        resources: likewise.
         parameters: those parameters of the space that are right by themselves; None when there is no space at all.
         invalid: names of the space's other parameters.
     """
@@ -47,12 +51,20 @@ class Sections:
     model: ModelSpec | None
     search: SearchSpec | None
     training: TrainingSpec | None
+    resources: ResourcesSpec | None
     parameters: Mapping[str, Parameter] | None
     invalid: Collection[str] = ()
 
     @classmethod
     def of(cls, spec: PipelineSpec) -> Sections:
-        return cls(spec.data, spec.model, spec.search, spec.training, spec.space.parameters)
+        return cls(spec.data, spec.model, spec.search, spec.training, spec.resources, spec.space.parameters)
+
+    @property
+    def settings(self) -> Settings | None:
+        """All hyperparameters, as far as they are right; None when there is no space at all."""
+        if self.parameters is None:
+            return None
+        return Settings(self.parameters, {} if self.training is None else self.training.fixed, self.invalid)
 
 
 def check(sections: Sections, directory: Path, functions: Functions) -> list[Problem]:
@@ -70,9 +82,17 @@ def check(sections: Sections, directory: Path, functions: Functions) -> list[Pro
     if sections.data is not None:
         problems += check_files(sections.data, directory)
         problems += _check_loader(sections.data, directory, functions)
-    problems += _check_model(sections, directory, functions)
+    signature: Signature | None = None
+    if sections.model is not None and sections.model.builder is not None:
+        try:
+            signature = _signature(sections.model.builder, directory, functions)
+        except ValueError as error:
+            problems.append(Problem(str(error), ("model", "builder")))
+    problems += _check_model(sections, signature)
     if sections.search is not None:
         problems += _check_search(sections.search, sections.model, sections.data)
+        if isinstance(sections.search.scheduler, PbtScheduler):
+            problems += _check_population(sections.search.scheduler, sections.search, sections, signature)
     return problems
 
 
@@ -97,23 +117,15 @@ def _check_loader(data: DataSpec, directory: Path, functions: Functions) -> Iter
         yield Problem(message, ("data", "python"))
 
 
-def _check_model(sections: Sections, directory: Path, functions: Functions) -> Iterator[Problem]:
-    signature: Signature | None = None
-    reference = None if sections.model is None else sections.model.builder
-    if reference is not None:
-        try:
-            signature = _signature(reference, directory, functions)
-        except ValueError as error:
-            yield Problem(str(error), ("model", "builder"))
-    if sections.parameters is None:
+def _check_model(sections: Sections, signature: Signature | None) -> Iterator[Problem]:
+    settings, model = sections.settings, sections.model
+    if settings is None:
         return
-    fixed = {} if sections.training is None else sections.training.fixed
-    settings = Settings(sections.parameters, fixed, sections.invalid)
     yield from check_settings(settings)
-    if sections.model is not None and sections.model.family is not None:
-        yield from check_family(sections.model.family, settings)
-    elif reference is not None and signature is not None:
-        name = reference.partition(":")[2]
+    if model is not None and model.family is not None:
+        yield from check_family(model.family, settings)
+    elif model is not None and model.builder is not None and signature is not None:
+        name = model.builder.partition(":")[2]
         yield from check_builder(name, signature, settings, complete=sections.training is not None)
 
 
@@ -128,6 +140,31 @@ def _check_search(search: SearchSpec, model: ModelSpec | None, data: DataSpec | 
         if search.objective.metric not in valid:
             what = "a built-in family's objective" + (f" for {task}" if task else "")
             yield Problem(one_of(what, search.objective.metric, valid), ("search", "objective", "metric"))
+
+
+def _check_population(
+    scheduler: PbtScheduler, search: SearchSpec, sections: Sections, signature: Signature | None
+) -> Iterator[Problem]:
+    """What population-based training needs: members side by side, time to act, and something to change."""
+    cohort = None if sections.resources is None else sections.resources.cohort
+    if cohort in ("off", 1):
+        message = f"pbt needs trials that train together: auto, or a number of at least 2. Received: {cohort}"
+        yield Problem(message, ("resources", "cohort"))
+    if search.trials < 2:
+        yield Problem(f"pbt needs at least 2 trials. Received: {search.trials}", ("search", "trials"))
+    if scheduler.interval >= search.max_epochs:
+        received = f"interval={scheduler.interval}, max_epochs={search.max_epochs}"
+        yield Problem(f"interval < max_epochs must hold. Received: {received}", ("search", "scheduler", "interval"))
+    settings, model = sections.settings, sections.model
+    if settings is None or model is None:
+        return
+    mutable = mutable_parameters(model.family, () if signature is None else signature.names)
+    if not explorable(settings.parameters, mutable) and not set(mutable).intersection(settings.invalid):
+        message = (
+            f"pbt needs a range of what may change while a trial trains, and that no condition names, in the space: "
+            f"{', '.join(mutable)}. Received: none"
+        )
+        yield Problem(message, ("search", "scheduler", "name"))
 
 
 def _task_of(data: DataSpec) -> Task | None:

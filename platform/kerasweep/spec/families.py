@@ -7,11 +7,12 @@ it its meaning.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from kerasweep.errors import one_of
 from kerasweep.records import ParamValue
+from kerasweep.spec.parameters import Float, Int, Parameter
 
 ACTIVATIONS = (
     "relu", "elu", "selu", "gelu", "leaky_relu", "silu", "swish", "mish",
@@ -102,6 +103,13 @@ _MLP: Mapping[str, Known] = {
 
 FAMILIES: Mapping[str, Mapping[str, Known]] = {"mlp": _MLP}
 
+# What may change while a trial trains, without another program: coefficients of the optimiser and of the family.
+MUTABLE_PARAMETERS = (
+    "learning_rate", "momentum", "rho", "beta_1", "beta_2", "epsilon", "weight_decay", "clipnorm", "dropout", "l2",
+)  # fmt: skip
+# Those for which a family's model has a part of its own when they are over 0, and none at 0.
+GATING_PARAMETERS = ("dropout", "l2")
+
 _PER_LAYER = re.compile(r"n_neurons_([1-9][0-9]*)")
 
 
@@ -121,3 +129,33 @@ def family_parameter(family: str, name: str) -> Known | None:
 def family_names(family: str) -> tuple[str, ...]:
     """All parameter names a family understands (per-layer names aside)."""
     return (*FAMILIES[family], *OPTIMIZER_PARAMETERS, *TRAINING_PARAMETERS)
+
+
+def mutable_parameters(family: str | None, taken: Collection[str] = ()) -> tuple[str, ...]:
+    """The parameters that may change while a trial trains.
+
+    Args:
+        family: the built-in family; None for a user's builder, of whose model only the optimiser is known.
+        taken: names that the user's builder takes itself, so that only it knows what they do.
+    """
+    if family is not None:
+        return MUTABLE_PARAMETERS
+    return tuple(name for name in MUTABLE_PARAMETERS if name in OPTIMIZER_PARAMETERS and name not in taken)
+
+
+def steerable(parameters: Mapping[str, Parameter], mutable: Collection[str]) -> tuple[str, ...]:
+    """The parameters of a space that may change while a trial trains, and no other one with them.
+
+    A parameter that a condition names is left out: others would come and go with its values.
+    """
+    switches = {other for parameter in parameters.values() for other in parameter.when}
+    return tuple(name for name in parameters if name in mutable and name not in switches)
+
+
+def explorable(parameters: Mapping[str, Parameter], mutable: Collection[str]) -> tuple[str, ...]:
+    """Those of the ``steerable`` parameters that are ranges of more than one value."""
+    return tuple(
+        name
+        for name in steerable(parameters, mutable)
+        if isinstance(parameter := parameters[name], Float | Int) and parameter.min < parameter.max
+    )

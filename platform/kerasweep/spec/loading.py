@@ -18,7 +18,7 @@ from kerasweep.spec.checks import Functions, Sections, check
 from kerasweep.spec.document import Node, from_python, parse, read_text
 from kerasweep.spec.files import leaves_project, located
 from kerasweep.spec.parameters import Parameter, SpaceSpec, condition_problems
-from kerasweep.spec.pipeline import DataSpec, ModelSpec, PipelineSpec, SearchSpec, TrainingSpec
+from kerasweep.spec.pipeline import DataSpec, ModelSpec, PipelineSpec, ResourcesSpec, SearchSpec, TrainingSpec
 from kerasweep.spec.translation import Finding, translate
 
 _PIPELINE, _SPACE = "a pipeline file", "a space file"
@@ -263,6 +263,7 @@ def _right_sections(root: Node) -> Sections:
         model=_right(ModelSpec, root.child("model")),
         search=_right(SearchSpec, root.child("search")),
         training=_right(TrainingSpec, root.child("training")),
+        resources=_right(ResourcesSpec, root.child("resources")),
         parameters=parameters,
         invalid=invalid,
     )

@@ -68,6 +68,7 @@ Seed = Annotated[StrictInt, Field(ge=0, le=2**32 - 1)]
 Count = Annotated[StrictInt, Field(ge=1)]
 Auto = Literal["auto"]
 Fraction = Annotated[StrictFloat, Field(gt=0, lt=1)]
+Factor = Annotated[StrictFloat, Field(gt=0)]
 Reference = Annotated[str, AfterValidator(_checked_reference)]
 
 
@@ -216,6 +217,29 @@ class MedianScheduler(Frozen):
     min_trials: StrictInt = Field(5, ge=1, description="Trials a median needs.")
 
 
+class PbtScheduler(Frozen):
+    """Population-based training (Jaderberg et al. 2017): weak members of a cohort go on from copies of strong ones."""
+
+    name: Literal["pbt"] = "pbt"
+    interval: StrictInt = Field(4, ge=1, description="Epochs between two rounds of copying.")
+    quantile: StrictFloat = Field(
+        0.25, gt=0, le=0.5, description="Share of the members that copy, and of those that are copied."
+    )
+    resample: StrictFloat = Field(
+        0.25, ge=0, le=1, description="How likely a copied hyperparameter is drawn anew instead of multiplied."
+    )
+    factors: list[Factor] = Field(
+        [0.8, 1.2], description="What copied hyperparameters are multiplied by; one is drawn for each."
+    )
+
+    @field_validator("factors")
+    @classmethod
+    def _some(cls, factors: list[float]) -> list[float]:
+        if not factors:
+            raise ValueError("factors must hold at least one number. Received: []")
+        return factors
+
+
 def _named(value: object) -> object:
     """``tpe`` is short for ``{name: tpe}``."""
     return {"name": value} if isinstance(value, str) else value
@@ -234,7 +258,8 @@ SchedulerSpec = Annotated[
     Annotated[NoScheduler, Tag("none")]
     | Annotated[AshaScheduler, Tag("asha")]
     | Annotated[HyperbandScheduler, Tag("hyperband")]
-    | Annotated[MedianScheduler, Tag("median")],
+    | Annotated[MedianScheduler, Tag("median")]
+    | Annotated[PbtScheduler, Tag("pbt")],
     Discriminator(_name_of),
     BeforeValidator(_named),
 ]
@@ -276,6 +301,9 @@ class ResourcesSpec(Frozen):
     cpus: Count | Auto = Field("auto", description="CPU cores of the whole study.")
     gpus_per_trial: StrictFloat = Field(0, ge=0, description="May be a fraction: trials then share a card.")
     concurrency: Count | Auto = Field("auto", description="Trials at a time.")
+    cohort: Count | Literal["auto", "off"] = Field(
+        "auto", description="Trials trained together as one program; off: each alone."
+    )
     storage: str = Field("auto", description="Where trials keep checkpoints; on a cluster, a path every node reaches.")
 
     @field_validator("gpus_per_trial")
