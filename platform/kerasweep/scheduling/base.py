@@ -15,6 +15,10 @@ class Scheduler(Protocol):
     was made with, on nothing that was asked before. So a cohort that starts again from a checkpoint is decided on as
     if it had never died. A scheduler survives pickling.
 
+    Only living members are stopped or copied, from living members. Before the last epoch at least one of them goes
+    on. A value that is missing, NaN or infinite is never preferred to a finite one; among equal values the lower
+    number is. The order of ``members`` does not matter.
+
     Args of ``decide``:
         epoch: finished epochs of the cohort.
         members: all members of the cohort by number, those that have ended too; a living member has a value for each

@@ -9,8 +9,15 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
 from typing import Any
 
-from kerasweep.scheduling.rungs import asha_rungs, hyperband_brackets
-from kerasweep.spec.pipeline import AshaScheduler, HyperbandScheduler, MedianScheduler, NoScheduler, SchedulerSpec
+from kerasweep.scheduling.rungs import asha_rungs, best_share, bracket_weights, epochs_of, hyperband_brackets
+from kerasweep.spec.pipeline import (
+    AshaScheduler,
+    HyperbandScheduler,
+    MedianScheduler,
+    NoScheduler,
+    PbtScheduler,
+    SchedulerSpec,
+)
 
 # Smaller portions than this would let a searcher chase single trials.
 _SMALLEST = 4
@@ -19,22 +26,29 @@ _SMALLEST = 4
 _SIMULATED = 20_000
 
 
-def generations(scheduler: SchedulerSpec, trials: int, max_epochs: int, concurrency: int) -> Iterator[int]:
+def generations(
+    scheduler: SchedulerSpec, trials: int, max_epochs: int, concurrency: int, cohort: int = 1
+) -> Iterator[int]:
     """The sizes of the portions in which candidates are asked for; they add up to ``trials``.
 
-    Hyperband's trials of one bracket are compared with each other, so each bracket is one portion. Other schedulers
-    compare as results come; their portions keep all workers busy.
+    Trials that are compared with each other come in one portion: those of a bracket of Hyperband, and the population
+    of population-based training. It is as large as a cohort can be; a study of more trials has several, equally large
+    up to one. Other schedulers compare as results come; their portions keep all workers busy.
 
     Args:
         scheduler: of the study.
         trials: in all.
         max_epochs: of a trial.
-        concurrency: trials at a time.
+        concurrency: cohorts at a time.
+        cohort: members of a cohort at most; with 1 Ray decides across trials.
     """
     if isinstance(scheduler, HyperbandScheduler):
-        sizes = cycle(bracket.trials for bracket in hyperband_brackets(max_epochs, scheduler.eta))
+        sizes = cycle(bracket.trials for bracket in hyperband_brackets(max_epochs, scheduler.eta, cohort))
+    elif isinstance(scheduler, PbtScheduler):
+        populations = math.ceil(trials / cohort)
+        sizes = cycle([math.ceil((trials - index) / populations) for index in range(populations)])
     else:
-        sizes = cycle([max(_SMALLEST, concurrency)])
+        sizes = cycle([max(_SMALLEST, concurrency * cohort)])
     left = trials
     while left > 0:
         size = min(left, next(sizes))
@@ -42,54 +56,92 @@ def generations(scheduler: SchedulerSpec, trials: int, max_epochs: int, concurre
         left -= size
 
 
-def expected_epochs(scheduler: SchedulerSpec, trials: int, max_epochs: int) -> tuple[float, float]:
+def expected_epochs(scheduler: SchedulerSpec, trials: int, max_epochs: int, cohort: int = 1) -> tuple[float, float]:
     """What all trials together will train: an estimate, and a bound that they cannot exceed.
 
     Early stopping and failures are not foreseen; they only save.
 
-    - none: every trial trains to its end; both numbers are the same.
+    - none, pbt: every trial trains to its end; both numbers are the same.
     - hyperband: what the brackets say, the last one as far as it is filled; both numbers are the same.
-    - asha: if trials come in random order and their curves do not cross, by simulation. A trial is compared only with
-      those before it, so the first ones pass easily and more than 1/eta go on at each rung. Better trials later (a
-      searcher that learns) cost more, at most every trial's full length.
+    - asha across trials: if trials come in random order and their curves do not cross, by simulation. A trial is
+      compared only with those before it, so the first ones pass easily and more than 1/eta go on at each rung. Better
+      trials later (a searcher that learns) cost more, at most every trial's full length.
+    - asha within cohorts: what the rungs say; both numbers are the same, except that several brackets are filled by
+      chance.
     - median: if half of the trials end at their first chance; at most every trial's full length.
+
+    Within cohorts the numbers of hyperband and asha are those of full ones (and one that takes the rest). Trials that
+    cannot share a cohort make smaller ones, which train a little more: at least one member of each goes on.
 
     Args:
         scheduler: of the study.
         trials: in all.
         max_epochs: of a trial.
+        cohort: members of a cohort; with 1 Ray decides across trials.
 
     Returns:
         ``(expected, bound)``, in epochs.
     """
-    return _COSTS[scheduler.name](scheduler, trials, max_epochs)
+    return _COSTS[scheduler.name](scheduler, trials, max_epochs, cohort)
 
 
-def _full(scheduler: NoScheduler, trials: int, max_epochs: int) -> tuple[float, float]:
+def _cohorts(trials: int, cohort: int) -> Iterator[int]:
+    """The sizes of the cohorts that a portion is cut into."""
+    yield from [cohort] * (trials // cohort)
+    if rest := trials % cohort:
+        yield rest
+
+
+def _full(scheduler: NoScheduler | PbtScheduler, trials: int, max_epochs: int, cohort: int) -> tuple[float, float]:
     return float(trials * max_epochs), float(trials * max_epochs)
 
 
-def _hyperband(scheduler: HyperbandScheduler, trials: int, max_epochs: int) -> tuple[float, float]:
-    brackets = hyperband_brackets(max_epochs, scheduler.eta)
-    total = 0
-    for bracket, started in zip(cycle(brackets), generations(scheduler, trials, max_epochs, 1), strict=False):
-        total += bracket.epochs(started)
-    return float(total), float(total)
+def _hyperband(scheduler: HyperbandScheduler, trials: int, max_epochs: int, cohort: int) -> tuple[float, float]:
+    brackets = hyperband_brackets(max_epochs, scheduler.eta, cohort)
+    portions = generations(scheduler, trials, max_epochs, 1, cohort)
+    total = 0.0
+    for bracket, started in zip(cycle(brackets), portions, strict=False):
+        if cohort == 1:
+            total += epochs_of(bracket.rungs, bracket.capped(started))
+        else:
+            total += sum(epochs_of(bracket.rungs, bracket.scaled(size)) for size in _cohorts(started, cohort))
+    return total, total
 
 
-def _asha(scheduler: AshaScheduler, trials: int, max_epochs: int) -> tuple[float, float]:
+def _asha(scheduler: AshaScheduler, trials: int, max_epochs: int, cohort: int) -> tuple[float, float]:
     bound = float(trials * max_epochs)
     ladders = asha_rungs(scheduler.grace, scheduler.eta, max_epochs, scheduler.brackets)
-    weights = [math.exp(len(ladder)) for ladder in ladders]  # Ray draws a trial's bracket with these
+    if cohort == 1:
+        return _simulated(ladders, scheduler.eta, trials, max_epochs), bound
+    weights = bracket_weights(ladders)
+    total = 0.0
+    for size in _cohorts(trials, cohort):
+        for ladder, weight in zip(ladders, weights, strict=True):
+            total += _halved(ladder, scheduler.eta, size * weight / sum(weights), max_epochs)
+    return total, total if len(ladders) == 1 else bound
+
+
+def _halved(ladder: Sequence[int], eta: float, started: float, max_epochs: int) -> float:
+    """The epochs of one cohort's share of a bracket, which is a fraction where chance decides."""
+    rungs = [*sorted({rung for rung in ladder if rung < max_epochs}), max_epochs]
+    survivors = [started]
+    for _ in rungs[1:]:
+        survivors.append(min(survivors[-1], best_share(survivors[-1], eta)))
+    return epochs_of(rungs, survivors)
+
+
+def _simulated(ladders: Sequence[Sequence[int]], eta: float, trials: int, max_epochs: int) -> float:
+    """The epochs of one study, on average over many whose trials Ray judges as they come."""
+    weights = bracket_weights(ladders)
     rng = random.Random(0)
     studies = max(1, _SIMULATED // trials)
     total = 0
     for _ in range(studies):
         recorded: list[list[list[float]]] = [[[] for _ in ladder] for ladder in ladders]
         for index in rng.choices(range(len(ladders)), weights, k=trials):
-            rung = _stopping_rung(rng.random(), recorded[index], scheduler.eta)
+            rung = _stopping_rung(rng.random(), recorded[index], eta)
             total += max_epochs if rung is None else ladders[index][rung]
-    return total / studies, bound
+    return total / studies
 
 
 def _stopping_rung(reward: float, recorded: Sequence[list[float]], eta: float) -> int | None:
@@ -109,7 +161,7 @@ def _stopping_rung(reward: float, recorded: Sequence[list[float]], eta: float) -
     return None
 
 
-def _median(scheduler: MedianScheduler, trials: int, max_epochs: int) -> tuple[float, float]:
+def _median(scheduler: MedianScheduler, trials: int, max_epochs: int, cohort: int) -> tuple[float, float]:
     bound = float(trials * max_epochs)
     safe = min(trials, scheduler.min_trials)
     judged = trials - safe
@@ -117,9 +169,10 @@ def _median(scheduler: MedianScheduler, trials: int, max_epochs: int) -> tuple[f
     return float(safe * max_epochs) + judged * (short + max_epochs) / 2, bound
 
 
-_COSTS: dict[str, Callable[[Any, int, int], tuple[float, float]]] = {
+_COSTS: dict[str, Callable[[Any, int, int, int], tuple[float, float]]] = {
     "none": _full,
     "asha": _asha,
     "hyperband": _hyperband,
     "median": _median,
+    "pbt": _full,
 }
