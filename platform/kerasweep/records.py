@@ -20,6 +20,11 @@ class Direction(StrEnum):
         """Whether ``a`` is strictly better than ``b``."""
         return a < b if self is Direction.MINIMIZE else a > b
 
+    @property
+    def opposite(self) -> Direction:
+        """The other one."""
+        return Direction.MAXIMIZE if self is Direction.MINIMIZE else Direction.MINIMIZE
+
 
 @dataclass(frozen=True)
 class Objective:

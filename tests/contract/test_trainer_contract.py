@@ -12,7 +12,6 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from kerasweep.models import FamilyBuilder, Inputs, ModelBuilder, UserBuilder
 from kerasweep.records import Direction, Objective, Params, ParamValue, Status
@@ -20,6 +19,7 @@ from kerasweep.spec.pipeline import EarlyStopping
 from kerasweep.spec.vocabulary import Task
 from kerasweep.training import (
     Cohort,
+    CohortTrainer,
     Decision,
     EpochReport,
     KerasTrainer,
@@ -31,8 +31,9 @@ from kerasweep.training import (
     TrainingArrays,
     snapshots,
 )
+from kerasweep.training.order import epoch_order
 
-TRAINERS: dict[str, Callable[[ModelBuilder, Schedule], Trainer]] = {"keras": KerasTrainer}
+TRAINERS: dict[str, Callable[[ModelBuilder, Schedule], Trainer]] = {"keras": KerasTrainer, "cohort": CohortTrainer}
 
 INPUTS = Inputs((4,), Task.REGRESSION, 1)
 LOSS = Objective("val_loss", Direction.MINIMIZE)
@@ -121,7 +122,7 @@ class Book:
         self.last.append(report.last)
         self.metrics.append(dict(report.metrics[3]))
         snapshot = report.snapshot()
-        self.weights.append([np.copy(weight) for weight in snapshots.best_weights(snapshot)])
+        self.weights.append([np.copy(weight) for weight in snapshots.best_weights(snapshot, 3)])
         if self._folder is not None:
             folder = self._folder / str(report.epoch)
             folder.mkdir()
@@ -183,8 +184,7 @@ def test_the_numbers_are_those_of_a_plain_loop(make, kind: str) -> None:
     plain: list[dict[str, float]] = []
     best: list[np.ndarray] = []
     for epoch in range(2):
-        seed = tf.constant([schedule.order_seed, epoch], tf.int64)
-        order = tf.random.experimental.stateless_shuffle(tf.range(ROWS), seed).numpy()
+        order = epoch_order(schedule.order_seed, epoch, ROWS)
         assert sorted(order) == list(range(ROWS))
         means: dict[str, float] = defaultdict(float)
         for start in range(0, ROWS, BATCH):

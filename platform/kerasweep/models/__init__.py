@@ -1,8 +1,8 @@
 """Models: parameters -> compiled keras.Model, from a built-in family or from the user's own builder."""
 
-from kerasweep.models.base import Inputs, ModelBuilder
+from kerasweep.models.base import Inputs, ModelBuilder, Stackable
 from kerasweep.models.families import FamilyBuilder
 from kerasweep.models.quiet import import_tensorflow
 from kerasweep.models.user import UserBuilder
 
-__all__ = ["FamilyBuilder", "Inputs", "ModelBuilder", "UserBuilder", "import_tensorflow"]
+__all__ = ["FamilyBuilder", "Inputs", "ModelBuilder", "Stackable", "UserBuilder", "import_tensorflow"]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from numpy.typing import NDArray
 
 from kerasweep.records import Params
 from kerasweep.spec.families import OPTIMIZER_PARAMETERS
@@ -11,6 +14,9 @@ from kerasweep.spec.vocabulary import Task
 
 if TYPE_CHECKING:
     import keras
+
+
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,60 @@ class ModelBuilder(Protocol):
     def build(self, params: Params, seed: int) -> keras.Model: ...
 
 
+@dataclass(frozen=True)
+class Size:
+    """What a configuration comes to, worked out without building it.
+
+    Attributes:
+        kind: equal for configurations that can be filled up to each other.
+        hidden: units of each hidden layer.
+        products: multiplications of one row's way through the network, forward.
+    """
+
+    kind: Hashable
+    hidden: tuple[int, ...]
+    products: int
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A model that is as large as the largest of several members, and what of it each of them fills.
+
+    Attributes:
+        params: of the model.
+        units: layer -> units of its output that each member has; layers that all members fill are left out.
+        widths: dropout layer -> units of its input that each member has, likewise.
+        active: last layer of a block of layers -> whether each member has the block.
+        blocks: last layer of a block -> its first layer.
+    """
+
+    params: Params
+    units: Mapping[str, Sequence[int]]
+    widths: Mapping[str, Sequence[int]]
+    active: Mapping[str, Sequence[bool]]
+    blocks: Mapping[str, str]
+
+
+class Stackable(Protocol):
+    """What a family knows of its models without building each of them.
+
+    ``size`` tells what goes together, ``frame`` makes room for several members, and ``weights``, ``knobs`` and
+    ``seeds`` are what a member brings into it: its initial values in the order of the frame's trainable and other
+    variables (None where it has none), the settings of layers that may differ (``layer/setting``), and the seeds of its
+    dropout layers. All are what ``ModelBuilder.build`` gives for the same parameters and seed.
+    """
+
+    def size(self, params: Params) -> Size: ...
+
+    def frame(self, members: Sequence[Params]) -> Frame: ...
+
+    def weights(self, params: Params, seed: int, frame: Frame) -> tuple[list[Array | None], list[Array | None]]: ...
+
+    def knobs(self, params: Params, frame: Frame) -> Mapping[str, float]: ...
+
+    def seeds(self, seed: int, frame: Frame) -> Mapping[str, int]: ...
+
+
 def seed_everything(seed: int) -> None:
     """Starts a trial with a clean Keras session and its own seed for Python, NumPy and TensorFlow."""
     import keras
@@ -76,8 +136,15 @@ def compile_for(model: keras.Model, params: Params, task: Task) -> None:
 
 def make_optimizer(params: Params) -> keras.optimizers.Optimizer:
     """The optimiser the parameters speak of; what they leave out keeps Keras's default."""
+    kind, config = optimizer_of(params)
+    return kind(**config)
+
+
+def optimizer_of(params: Params) -> tuple[type, dict[str, Any]]:
+    """The optimiser's class and arguments."""
     import keras
 
     config = {name: params[name] for name in OPTIMIZER_PARAMETERS if name in params and name != "optimizer"}
     name = str(params.get("optimizer", OPTIMIZER_PARAMETERS["optimizer"].default))
-    return keras.optimizers.get({"class_name": name, "config": config})
+    kinds = {kind.lower(): kind for kind in dir(keras.optimizers)}
+    return getattr(keras.optimizers, kinds[name]), config

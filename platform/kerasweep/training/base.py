@@ -63,7 +63,8 @@ class Snapshot:
     """All state of a cohort in training.
 
     Attributes:
-        arrays: by name. The best weights of member 7 are ``best_7_0``, ``best_7_1``, … in the order of ``model.weights``.
+        arrays: by name. The best weights of member 7 are ``best_7_0``, ``best_7_1``, … in the order of ``model.weights``,
+            if it lives or its outcome has weights.
         state: what fits into JSON.
         decision: the answer to the report at which it was taken; training goes on by obeying it.
     """
@@ -84,6 +85,7 @@ class EpochReport:
         last: the cohort ends after this report whatever the answer: no epoch is left, or all have ended by themselves.
         ended: the outcomes of the members that have ended by themselves in this epoch (early stopping, failure), or
             before it without an epoch of their own. At the last epoch of all: of all that were left.
+        notes: what a user should read once, such as why a member trains alone.
     """
 
     epoch: int
@@ -91,6 +93,7 @@ class EpochReport:
     snapshot: Callable[[], Snapshot]
     last: bool
     ended: tuple[Outcome, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 Report = Callable[[EpochReport], Decision]
@@ -104,11 +107,11 @@ class Outcome:
         number: of the member.
         status: FINISHED, STOPPED (by a decision) or FAILED.
         reason: why it failed.
-        weights: the model's weights at its best epoch, in the order of ``model.weights``; empty if it failed.
+        weights: the model's weights at its best epoch, in the order of ``model.weights``; empty if it failed. Of a cohort
+            that validates, the ``KEPT_MEMBERS`` best that have ended have them.
         history: metrics per epoch.
         epoch: the 1-based best epoch (the last one when there is no validation), None if there is none.
         value: the objective there, None if there is none.
-        changes: of its hyperparameters on the way to its best epoch.
     """
 
     number: int
@@ -118,7 +121,6 @@ class Outcome:
     history: tuple[Metrics, ...] = ()
     epoch: int | None = None
     value: float | None = None
-    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True)

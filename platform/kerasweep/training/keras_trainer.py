@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,8 +23,10 @@ from kerasweep.training.base import (
     Snapshot,
     TrainingArrays,
 )
+from kerasweep.training.failures import reason
+from kerasweep.training.order import epoch_order
 from kerasweep.training.progress import MemberProgress
-from kerasweep.training.snapshots import best_weights
+from kerasweep.training.snapshots import best_weights, named_best
 
 if TYPE_CHECKING:
     import keras
@@ -59,11 +59,13 @@ class KerasTrainer:
         if len(cohort.members) != 1:
             raise ValueError(f"a cohort must have one member to be trained by fit. Received: {len(cohort.members)}")
         member = cohort.members[0]
+        if member.changes:
+            raise ValueError(f"hyperparameters change within a stack only. Received: trial {member.number}, trained alone")
         run = _Run(member, self.schedule, validated=data.validation is not None)
         try:
             run.fit(self.models, data, report, resume)
         except Exception as error:
-            return (run.outcome(Status.FAILED, _reason(error)),)
+            return (run.outcome(Status.FAILED, reason(error)),)
         return (run.outcome(run.status),)
 
 
@@ -86,6 +88,9 @@ class _Run:
         done = len(self.progress.history)
         if done >= self.schedule.epochs or self.progress.stopped_early:
             return
+        if resume is not None and self.member.number in resume.decision.stop:
+            self.status = Status.STOPPED
+            return
         batch_size = int(self.member.params.get("batch_size", TRAINING_PARAMETERS["batch_size"].default or 32))
         steps = math.ceil(len(data.x) / batch_size)
         if not model.run_eagerly:
@@ -98,7 +103,7 @@ class _Run:
                 run.epoch_ended(model, epoch + 1, metrics, report)
 
         model.fit(
-            _batches(data.x, data.y, batch_size, range(done, self.schedule.epochs), self.schedule.order_seed),
+            _batches(data, batch_size, range(done, self.schedule.epochs), self.schedule.order_seed),
             initial_epoch=done,
             epochs=self.schedule.epochs,
             steps_per_epoch=steps,
@@ -114,7 +119,8 @@ class _Run:
             self.best = tuple(model.get_weights())
         last = epoch >= self.schedule.epochs or self.progress.stopped_early
         number = self.member.number
-        decision = report(EpochReport(epoch, {number: metrics}, lambda: self._snapshot(model), last))
+        ended = (self.outcome(self.status),) if last else ()
+        decision = report(EpochReport(epoch, {number: metrics}, lambda: self._snapshot(model), last, ended))
         if last:
             model.stop_training = True
         elif number in decision.stop:
@@ -136,14 +142,14 @@ class _Run:
     def _snapshot(self, model: keras.Model) -> Snapshot:
         arrays = {f"variable_{i}": np.asarray(v) for i, v in enumerate(model.variables)}
         arrays |= {f"optimizer_{i}": np.asarray(v) for i, v in enumerate(model.optimizer.variables)}
-        arrays |= {f"best_{i}": weight for i, weight in enumerate(self.best)}
+        arrays |= named_best(self.member.number, self.best)
         return Snapshot(arrays, self.progress.to_state())
 
     def _restore(self, model: keras.Model, snapshot: Snapshot) -> None:
         model.optimizer.build(model.trainable_variables)
         _assign(model.variables, snapshot, "variable")
         _assign(model.optimizer.variables, snapshot, "optimizer")
-        self.best = best_weights(snapshot)
+        self.best = best_weights(snapshot, self.member.number)
         self.progress.restore(snapshot.state)
 
 
@@ -152,22 +158,22 @@ def _assign(variables: Iterable[keras.Variable], snapshot: Snapshot, kind: str) 
         variable.assign(snapshot.arrays[f"{kind}_{i}"])
 
 
-def _batches(x: Array, y: Array, batch_size: int, epochs: range, order_seed: int) -> tf.data.Dataset:
+def _batches(data: TrainingArrays, batch_size: int, epochs: range, order_seed: int) -> tf.data.Dataset:
     """All batches of all epochs, each epoch in an order of its own that depends only on the seed and the epoch."""
     import tensorflow as tf
 
-    features, targets = tf.convert_to_tensor(x), tf.convert_to_tensor(y)
-    rows = tf.range(len(x))
+    count = len(data.x)
+    arrays = [data.x, data.y] if data.weights is None else [data.x, data.y, data.weights]
+    tensors = [tf.convert_to_tensor(array) for array in arrays]
 
     def epoch_of_indices(epoch: tf.Tensor) -> tf.data.Dataset:
-        seed = tf.stack([tf.constant(order_seed, tf.int64), epoch])
-        order = tf.random.experimental.stateless_shuffle(rows, seed)
-        return tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+        order = tf.numpy_function(lambda at: epoch_order(order_seed, int(at), count), [epoch], tf.int32)
+        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(order, (count,))).batch(batch_size)
 
     return (
         tf.data.Dataset.range(epochs.start, epochs.stop)
         .flat_map(epoch_of_indices)
-        .map(lambda order: (tf.gather(features, order), tf.gather(targets, order)))
+        .map(lambda order: tuple(tf.gather(tensor, order) for tensor in tensors))
         .with_options(_single_threaded())
         .prefetch(8)
     )
@@ -188,15 +194,3 @@ def _single_threaded() -> tf.data.Options:
     options.threading.max_intra_op_parallelism = 1
     options.deterministic = True
     return options
-
-
-def _reason(error: Exception) -> str:
-    """The error's type and message in one line, and the place in the user's code where there is one."""
-    message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    text = ": ".join(part for part in (type(error).__name__, " ".join(message.split())) if part)[:600]
-    ours = Path(__file__).parent.parent
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        path = Path(frame.filename)
-        if "site-packages" not in path.parts and ours not in path.parents:
-            return f"{text} ({path.name}:{frame.lineno})"
-    return text

@@ -27,6 +27,10 @@ class MemberProgress:
         self._reference: float | None = None
         self._wait = 0
 
+    def follow(self, source: MemberProgress) -> None:
+        """Goes on from another member's state: patience counts anew from where that one stands."""
+        self._reference, self._wait = source._reference, 0
+
     def add(self, metrics: Metrics) -> bool:
         """Takes the metrics of one more epoch; returns whether it is the best so far.
 

@@ -1,0 +1,91 @@
+"""What differs between Keras's backends in a cohort: derivatives and compilation. All else is ``keras.ops``."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+Tensor = Any
+
+
+class Backend(Protocol):
+    """One backend of Keras."""
+
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function as one program of XLA; arguments and results are nested structures of arrays."""
+        ...
+
+    def gradients(
+        self, function: Callable[[list[Tensor]], tuple[Tensor, Any]], weights: Sequence[Tensor]
+    ) -> tuple[Any, list[Tensor]]:
+        """What ``function(weights) -> (scalar, more)`` returns as more, and the scalar's derivatives by the weights."""
+        ...
+
+    def fingerprint(self, function: Callable[..., Any], *arguments: Any) -> str:
+        """A digest of what a function computes: equal for two functions only if they are the same computation."""
+        ...
+
+
+class TensorFlowBackend:
+    """See ``Backend``."""
+
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        import tensorflow as tf
+
+        return tf.function(function, jit_compile=True, autograph=False)  # type: ignore[no-any-return]
+
+    def gradients(
+        self, function: Callable[[list[Tensor]], tuple[Tensor, Any]], weights: Sequence[Tensor]
+    ) -> tuple[Any, list[Tensor]]:
+        import tensorflow as tf
+
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            scalar, more = function(list(weights))
+        return more, tape.gradient(scalar, list(weights), unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+    def fingerprint(self, function: Callable[..., Any], *arguments: Any) -> str:
+        import tensorflow as tf
+
+        graph = tf.function(function, autograph=False).get_concrete_function(*arguments).graph.as_graph_def()
+        return hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest()
+
+
+class JaxBackend:
+    """See ``Backend``."""
+
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        import jax
+
+        return jax.jit(function)  # type: ignore[no-any-return]
+
+    def gradients(
+        self, function: Callable[[list[Tensor]], tuple[Tensor, Any]], weights: Sequence[Tensor]
+    ) -> tuple[Any, list[Tensor]]:
+        import jax
+
+        gradients, more = jax.grad(function, has_aux=True)(list(weights))
+        return more, gradients
+
+    def fingerprint(self, function: Callable[..., Any], *arguments: Any) -> str:
+        import jax
+
+        return hashlib.sha256(str(jax.make_jaxpr(function)(*arguments)).encode()).hexdigest()
+
+
+_BACKENDS: dict[str, Callable[[], Backend]] = {"tensorflow": TensorFlowBackend, "jax": JaxBackend}
+
+
+def backend() -> Backend:
+    """The backend that Keras runs on in this process.
+
+    Raises:
+        ValueError: it is neither TensorFlow nor JAX.
+    """
+    import keras
+
+    name = keras.backend.backend()
+    if name not in _BACKENDS:
+        raise ValueError(f"Keras's backend must be one of {', '.join(_BACKENDS)}. Received: {name}")
+    return _BACKENDS[name]()

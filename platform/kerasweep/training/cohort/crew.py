@@ -1,0 +1,170 @@
+"""A cohort taken apart into what can train together: stacks, and members that train alone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kerasweep.models.base import ModelBuilder, Size, Stackable, optimizer_of
+from kerasweep.models.families import FamilyBuilder
+from kerasweep.spec.families import TRAINING_PARAMETERS
+from kerasweep.training.base import Member, TrainingArrays
+from kerasweep.training.cohort import blueprint, optimizers
+from kerasweep.training.cohort.errors import Unstackable
+from kerasweep.training.cohort.packing import Work, pack
+from kerasweep.training.cohort.stack import SIZES, Programs, Shape, Stack
+from kerasweep.training.failures import reason
+
+
+@dataclass(frozen=True)
+class Squad:
+    """A stack and the size of its mini-batches."""
+
+    stack: Stack
+    batch: int
+
+
+@dataclass(frozen=True)
+class Crew:
+    """How a cohort trains.
+
+    Attributes:
+        squads: the stacks.
+        alone: members that train by themselves, with what of their model has no stacked form.
+        failed: members whose model could not be built, with the reason.
+    """
+
+    squads: tuple[Squad, ...]
+    alone: dict[int, str]
+    failed: dict[int, str]
+
+
+def batch_size(member: Member) -> int:
+    """Rows of a member's mini-batches."""
+    return int(member.params.get("batch_size", TRAINING_PARAMETERS["batch_size"].default or 32))
+
+
+def muster(
+    models: ModelBuilder, members: Sequence[Member], data: TrainingArrays, epochs: int, programs: Programs
+) -> Crew:
+    """Takes a cohort apart.
+
+    Args:
+        models: builds the members' models.
+        members: of the cohort.
+        data: that they train on.
+        epochs: that each of them trains at most.
+        programs: of this process.
+    """
+    if isinstance(models, FamilyBuilder):
+        return _family(models, members, data, epochs, programs)
+    return _built(models, members, data, programs)
+
+
+def _family(
+    models: FamilyBuilder, members: Sequence[Member], data: TrainingArrays, epochs: int, programs: Programs
+) -> Crew:
+    """Models of a family need not be built one by one: their sizes are known, and smaller ones are filled up."""
+    stackable = models.stackable
+    kinds: defaultdict[Hashable, list[tuple[Member, Size]]] = defaultdict(list)
+    alone: dict[int, str] = {}
+    for member in members:
+        size = stackable.size(member.params)
+        try:
+            optimizers.settings_from(*optimizer_of(member.params))
+        except Unstackable as unstackable:
+            alone[member.number] = str(unstackable)
+            continue
+        kinds[size.kind, batch_size(member)].append((member, size))
+    squads = []
+    for (_, batch), group in kinds.items():
+        work = Work(epochs, len(data.x), min(int(batch), len(data.x)))
+        for run in pack([size for _, size in group], work):
+            squads.append(Squad(_framed(models, stackable, [group[i][0] for i in run], data, programs), int(batch)))
+    return Crew(tuple(squads), alone, {})
+
+
+def _framed(
+    models: FamilyBuilder, stackable: Stackable, members: Sequence[Member], data: TrainingArrays, programs: Programs
+) -> Stack:
+    """A stack of family members, filled up to the largest of them."""
+    frame = stackable.frame([member.params for member in members])
+    template = models.build(frame.params, 0)
+    model = blueprint.examine(template, data.x, data.y)
+    parts, sizes = [], []
+    for member in members:
+        own = stackable.weights(member.params, member.seed, frame)
+        trainable, others = ([np.zeros(0) if each is None else each for each in values] for values in own)
+        sizes.append(tuple(tuple(None if each is None else each.shape for each in values) for values in own))
+        parts.append(
+            blueprint.Part(
+                optimizer=optimizers.settings_from(*optimizer_of(member.params)),
+                knobs=stackable.knobs(member.params, frame),
+                seeds={layer: (seed, 0) for layer, seed in stackable.seeds(member.seed, frame).items()},
+                trainable=tuple(trainable),
+                others=tuple(others),
+            )
+        )
+    shape = Shape(
+        model=model,
+        key=(
+            blueprint.signature(model, data.x),
+            batch_size(members[0]),
+            tuple(sorted(frame.units)),
+            tuple(sorted(frame.widths)),
+            tuple(sorted(frame.active)),
+        ),
+        blocks=frame.blocks,
+        units={
+            layer: (np.arange(template.get_layer(layer).output.shape[-1])[None, :] < np.array(units)[:, None]).astype(np.float32)
+            for layer, units in frame.units.items()
+        },
+        widths={layer: np.array(units, np.int32) for layer, units in frame.widths.items()},
+        active={layer: np.array(active, np.float32) for layer, active in frame.active.items()},
+        sizes=tuple(sizes),
+    )
+    return Stack(shape, [member.number for member in members], parts, programs)
+
+
+def _built(models: ModelBuilder, members: Sequence[Member], data: TrainingArrays, programs: Programs) -> Crew:
+    """Any other models are built, each, and those that turn out the same go together."""
+    groups: defaultdict[Hashable, list[tuple[int, blueprint.Part]]] = defaultdict(list)
+    templates: dict[Hashable, blueprint.Model] = {}
+    alone: dict[int, str] = {}
+    failed: dict[int, str] = {}
+    for member in members:
+        try:
+            model = models.build(member.params, member.seed)
+        except Exception as error:
+            failed[member.number] = reason(error)
+            continue
+        try:
+            examined = blueprint.examine(model, data.x, data.y)
+            part = blueprint.part(examined)
+            key = (blueprint.signature(examined, data.x), batch_size(member))
+        except Unstackable as unstackable:
+            alone[member.number] = str(unstackable)
+            continue
+        except Exception as error:  # whatever stands in the way of looking at a model, fit will tell
+            alone[member.number] = reason(error)
+            continue
+        templates.setdefault(key, examined)
+        groups[key].append((member.number, part))
+    squads = []
+    for key, group in groups.items():
+        shape = Shape(templates[key], key)
+        limit = _most(templates[key])
+        for start in range(0, len(group), limit):
+            numbers, parts = zip(*group[start : start + limit], strict=True)
+            squads.append(Squad(Stack(shape, numbers, parts, programs), int(key[1])))  # type: ignore[index]
+    return Crew(tuple(squads), alone, failed)
+
+
+def _most(model: blueprint.Model) -> int:
+    """How many members of a built model go into one stack: their weights should stay in a core's cache."""
+    weights = sum(int(np.prod(variable.shape)) for variable in model.trainable)
+    return max(4, min(SIZES[-1], 2**20 // max(1, weights)))
+

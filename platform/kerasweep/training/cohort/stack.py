@@ -1,0 +1,431 @@
+"""Members of one signature in training: their arrays, stacked, and what of them only the host needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from kerasweep.records import Copy, Params
+from kerasweep.training.base import Array
+from kerasweep.training.cohort import optimizers, philox
+from kerasweep.training.cohort.blueprint import Model, Part
+from kerasweep.training.cohort.program import Epoch, Fixed, Program, Rows, State
+
+Tensor = Any
+
+# Stacks have these sizes only, so that few programs are compiled; what is missing is filled up with copies.
+SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)
+
+# Numbers that a stack of validation predictions may hold at a time: its largest arrays should stay in a core's cache.
+_VALIDATED = 2**20
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A stack's common shape, and what of it each member fills. For members of the same size there is nothing to fill.
+
+    Attributes:
+        model: the template, as large as the largest member.
+        key: of programs; equal for stacks that can share one.
+        blocks: see ``layers.Padding``.
+        units: layer -> ``(members, units)``, likewise; and the next two.
+        widths: dropout layer -> ``(members,)``.
+        active: last layer of a block -> ``(members,)``.
+        sizes: of each member's weights, in the order of ``Model.trainable`` and ``Model.others``; None if they are the
+            template's.
+    """
+
+    model: Model
+    key: Hashable
+    blocks: Mapping[str, str] = field(default_factory=dict)
+    units: Mapping[str, Array] = field(default_factory=dict)
+    widths: Mapping[str, Array] = field(default_factory=dict)
+    active: Mapping[str, Array] = field(default_factory=dict)
+    sizes: tuple[tuple[tuple[tuple[int, ...] | None, ...], tuple[tuple[int, ...] | None, ...]], ...] | None = None
+
+
+@dataclass
+class Slot:
+    """One member's place in a stack.
+
+    Attributes:
+        number: of the member; None for a copy that fills up the stack.
+        optimizer: its settings as they are now.
+        knobs: likewise.
+        seeds: dropout layer -> (seed, draws so far).
+        row: of the shape, i.e. which member's masks are its own.
+        origin: row of the member whose optimiser it has: its own, or the one that it copied.
+    """
+
+    number: int | None
+    optimizer: optimizers.Settings
+    knobs: dict[str, float]
+    seeds: dict[str, tuple[int, int]]
+    row: int
+    origin: int
+
+    def copy(self, number: int | None) -> Slot:
+        """The same for another member, or for none."""
+        return replace(self, number=number, knobs=dict(self.knobs), seeds=dict(self.seeds))
+
+
+class Programs:
+    """The programs of a process, the latest ones kept: compiling one takes seconds."""
+
+    _KEPT = 64
+
+    def __init__(self) -> None:
+        self._programs: dict[Hashable, Program] = {}
+
+    def of(self, shape: Shape, slots: optimizers.Slots, members: int) -> Program:
+        """The program for stacks of this shape and size."""
+        key = (shape.key, slots, members)
+        program = self._programs.pop(key, None)
+        if program is None:
+            largest = max((int(np.prod(v.shape[-1:])) for v in shape.model.trainable), default=1)
+            batch = max(32, _VALIDATED // (members * largest) // 32 * 32)
+            program = Program(shape.model, shape.blocks, slots, members, batch)
+        self._programs[key] = program
+        while len(self._programs) > self._KEPT:
+            self._programs.pop(next(iter(self._programs)))
+        return program
+
+
+class Stack:
+    """Members that train as one program.
+
+    Args:
+        shape: what they have in common.
+        numbers: of the members, one a part.
+        parts: what each brings.
+        programs: where compiled programs are kept.
+    """
+
+    def __init__(self, shape: Shape, numbers: Sequence[int], parts: Sequence[Part], programs: Programs) -> None:
+        self._shape = shape
+        self._programs = programs
+        self._slots = [
+            Slot(number, part.optimizer, dict(part.knobs), dict(part.seeds), row, row)
+            for row, (number, part) in enumerate(zip(numbers, parts, strict=True))
+        ]
+        self._clock = optimizers.Clock([0] * len(parts), [1.0] * len(parts))
+        self._keeps = optimizers.slots([part.optimizer for part in parts])
+        from keras import ops
+
+        trainable = [self._padded(values, True, i) for i, values in enumerate(zip(*(p.trainable for p in parts), strict=True))]
+        others = [self._padded(values, False, i) for i, values in enumerate(zip(*(p.others for p in parts), strict=True))]
+        starts = optimizers.accumulators([part.optimizer for part in parts])
+        self._state: State = {
+            "weights": [ops.convert_to_tensor(values) for values in trainable],
+            "momentum": [ops.zeros(values.shape) for values in trainable] if self._keeps.momentum else [],
+            "second": [
+                ops.convert_to_tensor(np.broadcast_to(starts.reshape(-1, *[1] * (values.ndim - 1)), values.shape).copy())
+                for values in trainable
+            ]
+            if self._keeps.second
+            else [],
+            "others": [ops.convert_to_tensor(values) for values in others],
+        }
+        self._best: list[Tensor] = []
+        self._resize(list(range(len(parts))))
+
+    @property
+    def numbers(self) -> list[int]:
+        """The members, by slot; copies that fill up the stack are left out."""
+        return [slot.number for slot in self._slots if slot.number is not None]
+
+    @property
+    def size(self) -> int:
+        """How many slots it has, copies included."""
+        return len(self._slots)
+
+    def epoch(self, rows: Rows, order: Array, batch: int) -> dict[int, dict[str, float]]:
+        """Trains one more epoch.
+
+        Args:
+            rows: the data.
+            order: ``(rows,)`` int32, of the whole epoch.
+            batch: rows of a mini-batch.
+
+        Returns:
+            Member -> metric -> value.
+        """
+        from keras import ops
+
+        members = [slot.optimizer for slot in self._slots]
+        batch = min(batch, len(order))
+        whole, rest = divmod(len(order), batch)
+        steps = whole + (rest > 0)
+        exact = self._shape.model.exact
+        real = None
+        if rest and not exact:
+            fill = np.zeros(batch - rest, np.int32)
+            real = np.ones((steps, batch), np.float32)
+            real[-1, rest:] = 0
+            full = np.concatenate([order, fill]).reshape(steps, batch)
+        else:
+            full = order[: whole * batch].reshape(whole, batch)
+        keys = {
+            layer: philox.keys(
+                np.array([[slot.seeds[layer][0] for slot in self._slots]] * steps),
+                np.array([slot.seeds[layer][1] for slot in self._slots]) + np.arange(steps)[:, None],
+            )
+            for layer in self._slots[0].seeds
+        }
+        fed = Epoch(
+            order=ops.convert_to_tensor(full),
+            real=None if real is None else ops.convert_to_tensor(real),
+            rest=ops.convert_to_tensor(order[whole * batch :]) if rest and exact else None,
+            table=ops.convert_to_tensor(optimizers.table(members, self._clock, steps)),
+            keys={layer: ops.convert_to_tensor(words) for layer, words in keys.items()},
+        )
+        for slot in self._slots:
+            slot.seeds = {layer: (seed, count + steps) for layer, (seed, count) in slot.seeds.items()}
+        program = self._programs.of(self._shape, self._keeps, self.size)
+        self._state, results = program.run(self._state, self._fixed(), rows, fed)
+        values = {name: ops.convert_to_numpy(value) for name, value in results.items()}
+        return {
+            slot.number: {name: float(value[i]) for name, value in values.items()}
+            for i, slot in enumerate(self._slots)
+            if slot.number is not None
+        }
+
+    def keep_best(self, numbers: set[int]) -> None:
+        """Keeps these members' weights as they are now as their best."""
+        from keras import ops
+
+        now = [*self._state["weights"], *self._state["others"]]
+        if not self._best:
+            self._best = list(now)
+            return
+        improved = np.array([slot.number in numbers for slot in self._slots])
+        if improved.all():
+            self._best = list(now)
+        elif improved.any():
+            self._best = [
+                ops.where(ops.convert_to_tensor(improved.reshape(-1, *[1] * (len(new.shape) - 1))), new, old)
+                for new, old in zip(now, self._best, strict=True)
+            ]
+
+    def best(self, number: int) -> tuple[Array, ...]:
+        """A member's best weights, of its own size, in the order of ``model.weights``."""
+        i = self._index(number)
+        return self._unpadded([np.asarray(value[i]) for value in self._best], self._slots[i].row)
+
+    def copy(self, copies: Mapping[int, tuple[Stack, int, Params]]) -> Callable[[], None]:
+        """Prepares copies of other members' states into members of this stack.
+
+        Args:
+            copies: target -> (stack of the source, source, hyperparameters that change).
+
+        Returns:
+            What carries them out. All stacks prepare before any is changed, so that every copy is of a state before.
+        """
+        from keras import ops
+
+        joined = {kind: list(values) for kind, values in self._state.items()}
+        places = list(range(self.size))
+        clock = optimizers.Clock(list(self._clock.steps), list(self._clock.products))
+        slots = {}
+        for target, (other, source, params) in copies.items():
+            to, at = self._index(target), other._index(source)
+            if other is self:
+                places[to] = at
+            else:
+                places[to] = len(joined["weights"][0])
+                arrived = other._carried(at, self)
+                joined = {kind: [ops.concatenate(pair) for pair in zip(joined[kind], arrived[kind], strict=True)] for kind in joined}
+            clock.steps[to], clock.products[to] = other._clock.steps[at], other._clock.products[at]
+            theirs = other._slots[at]
+            slots[to] = replace(self._slots[to], optimizer=theirs.optimizer, knobs=dict(theirs.knobs), origin=theirs.origin)
+            self._change(slots[to], params)
+
+        def carry_out() -> None:
+            index = ops.convert_to_tensor(np.array(places, np.int32))
+            self._state = {kind: [ops.take(value, index, axis=0) for value in values] for kind, values in joined.items()}
+            self._clock = clock
+            for to, slot in slots.items():
+                self._slots[to] = slot
+            self._make_room()
+
+        return carry_out
+
+    def change(self, number: int, params: Params) -> None:
+        """Changes hyperparameters of a member."""
+        self._change(self._slots[self._index(number)], params)
+        self._make_room()
+
+    def leave(self, numbers: Container[int]) -> None:
+        """Members end; the others are gathered into a smaller stack where there is a size for it."""
+        staying = [i for i, slot in enumerate(self._slots) if slot.number is not None and slot.number not in numbers]
+        for slot in self._slots:
+            if slot.number is not None and slot.number in numbers:
+                slot.number = None
+        if staying and fitting(len(staying)) < self.size:
+            self._resize(staying)
+
+    def arrays(self) -> dict[str, Array]:
+        """The whole state, by name."""
+        named = {f"{kind}_{i}": np.asarray(v) for kind, values in self._state.items() for i, v in enumerate(values)}
+        return named | {f"kept_{i}": np.asarray(value) for i, value in enumerate(self._best)}
+
+    def host(self) -> dict[str, Any]:
+        """What of the state is not in ``arrays``, as JSON values."""
+        return {
+            "numbers": [slot.number for slot in self._slots],
+            "rows": [slot.row for slot in self._slots],
+            "origins": [slot.origin for slot in self._slots],
+            "seeds": [slot.seeds for slot in self._slots],
+            "knobs": [slot.knobs for slot in self._slots],
+            "rates": [None if callable(s.optimizer.learning_rate) else s.optimizer.learning_rate for s in self._slots],
+            "coefficients": [dict(slot.optimizer.coefficients) for slot in self._slots],
+            "steps": self._clock.steps,
+            "products": self._clock.products,
+        }
+
+    def restore(self, arrays: Mapping[str, Array], host: Mapping[str, Any]) -> None:
+        """Takes over what ``arrays`` and ``host`` gave; called before the first epoch."""
+        from keras import ops
+
+        parts = {slot.row: slot.optimizer for slot in self._slots}
+        self._slots = [
+            Slot(number, self._restored(parts[origin], rate, own), knobs, _tuples(seeds), row, origin)
+            for number, row, origin, seeds, knobs, rate, own in zip(
+                *(host[key] for key in ("numbers", "rows", "origins", "seeds", "knobs", "rates", "coefficients")),
+                strict=True,
+            )
+        ]
+        self._clock = optimizers.Clock(list(host["steps"]), list(host["products"]))
+        self._state = {
+            kind: [ops.convert_to_tensor(arrays[f"{kind}_{i}"]) for i in range(len(values))]
+            for kind, values in self._state.items()
+        }
+        count = sum(name.startswith("kept_") for name in arrays)
+        self._best = [ops.convert_to_tensor(arrays[f"kept_{i}"]) for i in range(count)]
+
+    @staticmethod
+    def _restored(optimizer: optimizers.Settings, rate: float | None, own: dict[str, float]) -> optimizers.Settings:
+        schedule = optimizer.learning_rate
+        return replace(optimizer, learning_rate=schedule if rate is None else rate, coefficients=own)
+
+    def _change(self, slot: Slot, params: Params) -> None:
+        slot.optimizer = slot.optimizer.changed(params)
+        for knob in slot.knobs:
+            setting = "dropout" if knob.endswith("/rate") else knob.rpartition(".")[2]
+            if setting in params:
+                slot.knobs[knob] = float(params[setting])
+
+    def _make_room(self) -> None:
+        """Adds what the optimisers need since a change: a momentum that was 0 for all."""
+        from keras import ops
+
+        needed = optimizers.slots([slot.optimizer for slot in self._slots])
+        if needed.momentum and not self._keeps.momentum:
+            self._state["momentum"] = [ops.zeros_like(value) for value in self._state["weights"]]
+        has = self._keeps
+        self._keeps = optimizers.Slots(needed.momentum or has.momentum, has.second, needed.clip or has.clip)
+
+    def _carried(self, at: int, to: Stack) -> dict[str, list[Tensor]]:
+        """A slot's state ``(1, …)`` in the shapes of another stack, which holds members of the same size."""
+        from keras import ops
+
+        def fitted(value: Tensor, variable: Any) -> Tensor:
+            own = np.asarray(value[at])
+            room = np.zeros((1, *variable.shape), np.float32)
+            common = tuple(slice(min(a, b)) for a, b in zip(own.shape, variable.shape, strict=True))
+            room[(0, *common)] = own[common]
+            return ops.convert_to_tensor(room)
+
+        variables = {"others": to._shape.model.others}
+        carried = {}
+        for kind, targets in to._state.items():
+            shapes = variables.get(kind, to._shape.model.trainable)[: len(targets)]
+            values = self._state[kind] or [ops.zeros_like(value) for value in self._state["weights"]]
+            carried[kind] = [fitted(value, variable) for value, variable in zip(values, shapes, strict=True)]
+        return carried
+
+    def _index(self, number: int) -> int:
+        return next(i for i, slot in enumerate(self._slots) if slot.number == number)
+
+    def _resize(self, staying: list[int]) -> None:
+        """Gathers slots into a stack of the next size; copies of the first one fill it up."""
+        from keras import ops
+
+        size = fitting(len(staying))
+        places = staying + [staying[0]] * (size - len(staying))
+        filled = [None] * (size - len(staying))
+        numbers: list[int | None] = [*(self._slots[i].number for i in staying), *filled]
+        self._slots = [self._slots[i].copy(number) for number, i in zip(numbers, places, strict=True)]
+        clock = self._clock
+        self._clock = optimizers.Clock([clock.steps[i] for i in places], [clock.products[i] for i in places])
+        if places == list(range(len(self._state["weights"][0]) if self._state["weights"] else 0)):
+            return
+        index = ops.convert_to_tensor(np.array(places, np.int32))
+        self._state = {kind: [ops.take(value, index, axis=0) for value in values] for kind, values in self._state.items()}
+        self._best = [ops.take(value, index, axis=0) for value in self._best]
+
+    def _fixed(self) -> Fixed:
+        from keras import ops
+
+        rows = [slot.row for slot in self._slots]
+
+        def of(values: Mapping[str, Array]) -> dict[str, Tensor]:
+            return {name: ops.convert_to_tensor(value[rows]) for name, value in values.items()}
+
+        knobs = {
+            name: ops.convert_to_tensor(np.array([slot.knobs[name] for slot in self._slots], np.float32))
+            for name in self._slots[0].knobs
+        }
+        scaled = ops.convert_to_tensor(optimizers.scaling([slot.optimizer for slot in self._slots]))
+        return Fixed(knobs, of(self._shape.units), of(self._shape.widths), of(self._shape.active), scaled)
+
+    def _padded(self, values: Sequence[Array], trainable: bool, index: int) -> Array:
+        """One variable of all members, zeros where a member is smaller than the template."""
+        variable = (self._shape.model.trainable if trainable else self._shape.model.others)[index]
+        stacked = np.zeros((len(values), *variable.shape), np.float32)
+        for row, value in enumerate(values):
+            if value.size:
+                stacked[(row, *(slice(size) for size in value.shape))] = value
+        return stacked
+
+    def _unpadded(self, values: Sequence[Array], row: int) -> tuple[Array, ...]:
+        """A member's own part of each variable, in the order of ``model.weights``."""
+        trainable = len(self._shape.model.trainable)
+        own = []
+        for is_trainable, index in self._shape.model.order:
+            value = values[index if is_trainable else trainable + index]
+            if self._shape.sizes is not None:
+                size = self._shape.sizes[row][0 if is_trainable else 1][index]
+                if size is None:
+                    continue
+                value = value[tuple(slice(extent) for extent in size)]
+            own.append(np.ascontiguousarray(value))
+        return tuple(own)
+
+
+def copy_members(stacks: Sequence[Stack], copies: Mapping[int, Copy]) -> None:
+    """Puts members' states into other members' places, within a stack or between two."""
+    homes = {number: stack for stack in stacks for number in stack.numbers}
+    prepared = []
+    for stack in stacks:
+        own = {
+            target: (homes[copy.source], copy.source, copy.params)
+            for target, copy in copies.items()
+            if homes.get(target) is stack
+        }
+        if own:
+            prepared.append(stack.copy(own))
+    for carry_out in prepared:
+        carry_out()
+
+
+def _tuples(seeds: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, int]]:
+    return {layer: (int(seed), int(count)) for layer, (seed, count) in seeds.items()}
+
+
+def fitting(members: int) -> int:
+    """The smallest size of a stack that holds so many members."""
+    return next((size for size in SIZES if size >= members), members)
