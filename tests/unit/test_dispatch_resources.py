@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerasweep.dispatch import Allocation, allocate, local_cpus
+from kerasweep.dispatch.resources import host_memory
 from kerasweep.errors import ResourceError
 from kerasweep.spec.pipeline import ResourcesSpec
 
@@ -48,6 +49,34 @@ from kerasweep.spec.pipeline import ResourcesSpec
 )
 def test_allocations(spec: dict, cpus: float, gpus: float, trials: int, expected: Allocation) -> None:
     assert allocate(ResourcesSpec.model_validate(spec), {"CPU": cpus, "GPU": gpus}, trials) == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "cpus", "gpus", "trials", "expected"),
+    [
+        # One process for up to eight cores, with all of their threads.
+        ({}, 2, 0, 50, Allocation(1, 2.0, 2)),
+        ({}, 8, 0, 50, Allocation(1, 8.0, 8)),
+        ({}, 9, 0, 50, Allocation(2, 4.5, 4)),
+        ({}, 64, 0, 50, Allocation(8, 8.0, 8)),
+        ({}, 64, 0, 3, Allocation(3, 21.333, 21)),
+        ({"cpus": 4}, 64, 0, 50, Allocation(1, 4.0, 4)),
+        ({"concurrency": 4}, 8, 0, 50, Allocation(4, 2.0, 2)),
+        # A worker for each card, or for each share of one.
+        ({"gpus_per_trial": 1}, 16, 2, 50, Allocation(2, 8.0, 8, 1.0)),
+        ({"gpus_per_trial": 0.5}, 16, 2, 50, Allocation(4, 4.0, 4, 0.5)),
+    ],
+)
+def test_workers_of_trials_that_train_together(
+    spec: dict, cpus: float, gpus: int, trials: int, expected: Allocation
+) -> None:
+    available = {"CPU": float(cpus), "GPU": float(gpus)}
+    assert allocate(ResourcesSpec.model_validate(spec), available, trials, together=True) == expected
+
+
+def test_memory_is_what_is_there() -> None:
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 2**26 < host_memory() <= physical
 
 
 @pytest.mark.parametrize(
@@ -94,7 +123,7 @@ def test_what_all_trials_together_get_is_never_more_than_there_is(
         return
     given_out = allocate(spec, {"CPU": cpus, "GPU": gpus}, trials)
     assert 1 <= given_out.concurrency <= trials
-    assert given_out.concurrency * given_out.cpus_per_trial <= cpus
+    assert given_out.concurrency * given_out.cpus <= cpus
     assert given_out.concurrency * given_out.threads <= cpus
     assert given_out.concurrency * share <= gpus + 1e-6
     assert given_out.threads >= 1

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerasweep.dispatch import Ended, Next
-from kerasweep.records import Candidate, Direction, Metrics, Objective, Params, Status, Trial
+from kerasweep.dispatch import Ended, Next, Reported
+from kerasweep.records import Candidate, Change, Direction, Metrics, Objective, Params, Status, Trial
 from kerasweep.search import Searcher, make_searcher
 from kerasweep.seeds import derive
 from kerasweep.space import Space
@@ -98,13 +100,14 @@ def book(
     seconds: float | None = None,
     last_epochs: Sequence[int] = (),
     epochs: int = 3,
+    cohort: int = 1,
     fixed: Params | None = None,
     space: Space = SPACE,
 ) -> tuple[Ledger, Notes, Diary]:
     sizes = list(sizes)
     notes = Notes()
     diary = Diary(searcher or make_searcher(RandomSearch(), space, LOSS, 5))
-    budget = Budget(sum(sizes), epochs, seconds, last_epochs, expected_epochs=float(sum(sizes) * epochs))
+    budget = Budget(sum(sizes), epochs, seconds, cohort, last_epochs, expected_epochs=float(sum(sizes) * epochs))
     ledger = Ledger(diary, iter(sizes), LOSS, budget, 7, Watchers(notes, notes), fixed or {})
     return ledger, notes, diary
 
@@ -114,17 +117,26 @@ def take(ledger: Ledger) -> int:
     cohort = ledger.next_cohort()
     assert isinstance(cohort, Cohort)
     (member,) = cohort.members
-    ledger.started(member.number)
+    ledger.started([member.number])
     return member.number
+
+
+def take_all(ledger: Ledger) -> list[int]:
+    """Starts the next cohort and returns its members' numbers."""
+    cohort = ledger.next_cohort()
+    assert isinstance(cohort, Cohort)
+    numbers = [member.number for member in cohort.members]
+    ledger.started(numbers)
+    return numbers
 
 
 def train(ledger: Ledger, number: int, values: Iterable[float]) -> None:
     for epoch, value in enumerate(values, 1):
-        ledger.reported(number, epoch, {"loss": value, "val_loss": value})
+        ledger.reported(Reported(epoch, {number: {"loss": value, "val_loss": value}}))
 
 
 def end(ledger: Ledger, number: int, status: Status = Status.FINISHED, reason: str = "") -> None:
-    ledger.ended(Ended(number, status, reason, seconds=1.5))
+    ledger.ended([Ended(number, status, reason, seconds=1.5)])
 
 
 def run_one(ledger: Ledger, value: float = 1.0) -> int:
@@ -147,7 +159,7 @@ def test_a_cohort_is_a_candidate_with_what_is_fixed_and_a_seed_of_its_own() -> N
     assert member.params == {"epsilon": 1e-3, **candidate.params}  # what the space varies is not fixed
     assert member.seed == derive(7, "trial", 0)
     assert ledger.trials == ()  # it has not begun yet
-    ledger.started(member.number)
+    ledger.started([member.number])
     (begun,) = notes.begun
     assert begun.params == candidate.params
     assert begun.started > 0
@@ -196,14 +208,14 @@ def proposals(order: random.Random, workers: int) -> list[Params]:
     running: dict[int, int] = {}
     while True:
         while len(running) < workers and isinstance(cohort := ledger.next_cohort(), Cohort):
-            ledger.started(cohort.members[0].number)
+            ledger.started([cohort.members[0].number])
             running[cohort.members[0].number] = 0
         if not running:
             return [candidate.params for candidate in diary.proposed]
         number = order.choice(sorted(running))
         running[number] += 1
         value = loss(diary.proposed[number], running[number])
-        ledger.reported(number, running[number], {"val_loss": value})
+        ledger.reported(Reported(running[number], {number: {"val_loss": value}}))
         if running[number] == 3 or number % 7 == 3:
             status = Status.FAILED if number % 5 == 4 else Status.STOPPED if number % 7 == 3 else Status.FINISHED
             end(ledger, number, status, f"reason {number}")
@@ -222,8 +234,8 @@ def test_a_restart_neither_doubles_epochs_nor_begins_twice() -> None:
     ledger, notes, _ = book()
     number = take(ledger)
     train(ledger, number, [3.0, 2.0])
-    ledger.restarted(number, "killed")
-    ledger.started(number)
+    ledger.restarted([number], "killed")
+    ledger.started([number])
     train(ledger, number, [3.0, 2.0, 1.0])
     end(ledger, number)
     assert trial(ledger, number).curve("val_loss") == (3.0, 2.0, 1.0)
@@ -384,3 +396,134 @@ def test_no_more_time_is_left_than_the_limit_leaves() -> None:
     left = ledger.progress().seconds_left
     assert left is not None
     assert left <= 1.0
+
+
+# Cohorts of several.
+
+
+def report(ledger: Ledger, epoch: int, values: Mapping[int, float], *ends: Ended, **more: Any) -> None:
+    ledger.reported(Reported(epoch, {n: {"val_loss": value} for n, value in values.items()}, ended=ends, **more))
+
+
+def test_a_generation_is_cut_into_cohorts_of_nearly_the_same_size() -> None:
+    ledger, _, _ = book((7, 2, 3), cohort=3)
+    assert [take_all(ledger) for _ in range(4)] == [[0, 1, 2], [3, 4], [5, 6], [7, 8]]
+    assert ledger.next_cohort() is Next.WAIT  # the first generation is in training
+
+
+def test_a_cohorts_epoch_is_one_step_of_progress_and_its_members_end_at_once() -> None:
+    ledger, notes, _ = book((4,), cohort=4)
+    assert take_all(ledger) == [0, 1, 2, 3]
+    report(ledger, 1, {0: 4.0, 1: 3.0, 2: 2.0, 3: 1.0}, Ended(0, Status.STOPPED, "", 0.5))
+    (step,) = notes.steps
+    assert (step.running, step.stopped) == (3, 1)
+    assert step.best is not None
+    assert step.best.number == 3
+    assert (notes.tracked[0].status, notes.tracked[0].reason, notes.tracked[0].seconds) == (
+        Status.STOPPED,
+        "scheduler",
+        0.5,
+    )
+    report(ledger, 2, {1: 3.0, 2: 0.5}, Ended(3, Status.FAILED, "FloatingPointError: loss is nan", 0.9))
+    assert notes.steps[-1].best == trial(ledger, 2)
+    report(ledger, 3, {1: 3.0, 2: 0.6}, *(Ended(n, Status.FINISHED, "", 1.0) for n in (1, 2)))
+    assert len(notes.steps) == 3
+    assert [(t.number, t.status, len(t.history)) for t in ledger.trials] == [
+        (0, Status.STOPPED, 1),
+        (1, Status.FINISHED, 3),
+        (2, Status.FINISHED, 3),
+        (3, Status.FAILED, 1),
+    ]
+    assert notes.observed == [notes.tracked[n] for n in (0, 3, 1, 2)]
+    assert ledger.next_cohort() is Next.FINISHED
+
+
+def test_changes_count_as_they_were_at_the_best_epoch() -> None:
+    ledger, _, _ = book((2,), cohort=2)
+    take_all(ledger)
+    first, second = (Change(1, {"x": 0.5}),), (Change(1, {"x": 0.5}), Change(2, {"x": 0.25}))
+    report(ledger, 1, {0: 1.0, 1: 2.0}, changes={1: first})
+    report(ledger, 2, {0: 1.0, 1: 0.5}, changes={1: second})
+    report(ledger, 3, {0: 1.0, 1: 0.75})
+    assert trial(ledger, 0).changes == ()
+    assert trial(ledger, 1).changes == first  # of the second change nothing came
+    report(ledger, 4, {0: 1.0, 1: 0.25})
+    assert trial(ledger, 1).changes == second
+
+
+def test_a_cohort_whose_worker_dies_is_told_of_once() -> None:
+    ledger, notes, _ = book((3,), cohort=3)
+    numbers = take_all(ledger)
+    ledger.restarted(numbers, "killed")
+    assert notes.said == ["3 trials (0 to 2): their worker died and they start again from their checkpoint (killed)"]
+
+
+def test_the_members_of_a_cohort_that_dies_too_often_start_again_each_by_itself() -> None:
+    ledger, notes, _ = book((3,), cohort=3)
+    take_all(ledger)
+    assert ledger.next_cohort() is Next.WAIT  # members may come back
+    report(ledger, 1, {0: 0.5, 1: 2.0, 2: 3.0}, Ended(2, Status.STOPPED, "", 1.0))
+    assert notes.steps[-1].best == trial(ledger, 0)
+    ledger.separated([0, 1], "its worker died 3 times: killed")
+    assert notes.said == ["2 trials (0 to 1): every one starts again by itself (its worker died 3 times: killed)"]
+    assert trial(ledger, 0).history == ()
+    assert ledger.progress().best == trial(ledger, 2)
+    assert (take(ledger), take(ledger)) == (0, 1)
+    assert ledger.next_cohort() is Next.FINISHED
+    end(ledger, 1, Status.FAILED, "its worker died 3 times: killed")
+    train(ledger, 0, [0.75, 0.5])
+    end(ledger, 0)
+    assert len(notes.begun) == 3
+    assert [(t.status, t.value) for t in ledger.trials] == [
+        (Status.FINISHED, 0.5),
+        (Status.FAILED, None),
+        (Status.STOPPED, 3.0),
+    ]
+
+
+def test_the_end_of_a_search_ends_what_was_to_start_again() -> None:
+    ledger, notes, _ = book((2,), cohort=2)
+    take_all(ledger)
+    ledger.separated([0, 1], "killed")
+    ledger.stop("time limit")
+    assert ledger.next_cohort() is Next.FINISHED
+    assert [(t.status, t.reason) for t in ledger.trials] == [(Status.STOPPED, "time limit")] * 2
+    assert notes.steps[-1].running == 0
+
+
+def test_a_cohort_that_all_fails_in_the_same_way_stops_the_study_and_one_of_which_some_train_does_not() -> None:
+    for trained in (0, 1):
+        ledger, _, _ = book((8,), cohort=8)
+        take_all(ledger)
+        ends = [Ended(n, Status.FAILED, "TypeError: a") for n in range(trained, 8)]
+        report(ledger, 1, dict.fromkeys(range(trained), 1.0), *ends)
+        assert ledger.should_stop() is not bool(trained)
+
+
+def test_the_best_of_those_that_ended_are_wanted() -> None:
+    ledger, _, _ = book((9,), cohort=9)
+    take_all(ledger)
+    report(ledger, 1, {n: float(9 - n) for n in range(9)})
+    assert ledger.wanted() == frozenset()
+    report(ledger, 2, {}, *(Ended(n, Status.FINISHED) for n in range(7)), Ended(7, Status.FAILED, "why"))
+    assert ledger.wanted() == {2, 3, 4, 5, 6}
+    report(ledger, 3, {}, Ended(8, Status.STOPPED))
+    assert ledger.wanted() == {3, 4, 5, 6, 8}
+
+
+def test_thousands_of_trials_cost_little_time_for_each() -> None:
+    """The cost of an epoch must not grow with the trials or the epochs there were before."""
+
+    def seconds(trials: int, epochs: int) -> float:
+        ledger, notes, _ = book([trials], cohort=256, epochs=epochs)
+        spent = time.process_time()
+        for _ in range(trials // 256):
+            numbers = take_all(ledger)
+            for epoch in range(1, epochs + 1):
+                report(ledger, epoch, {n: 1.0 / (n + epoch) for n in numbers})
+            report(ledger, epochs + 1, {}, *(Ended(n, Status.FINISHED) for n in numbers))
+        assert len(notes.tracked) == trials
+        return (time.process_time() - spent) / (trials * epochs)
+
+    small, large = seconds(256, 16), seconds(2048, 64)
+    assert large < 4 * small

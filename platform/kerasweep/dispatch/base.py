@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
 from typing import Protocol
 
 from kerasweep.data.base import SearchData
-from kerasweep.records import Metrics, Status
-from kerasweep.spec.pipeline import NoScheduler, SchedulerSpec
-from kerasweep.training.base import Cohort, Schedule, Trainer
+from kerasweep.records import Change, Metrics, Objective, Status
+from kerasweep.scheduling.base import Scheduler
+from kerasweep.spec.pipeline import SchedulerSpec
+from kerasweep.training.base import Cohort, Trainer
 
 
 class Next(Enum):
@@ -29,13 +29,33 @@ class Ended:
         number: of the trial.
         status: FINISHED, STOPPED or FAILED.
         reason: why it failed; empty otherwise.
-        seconds: of training, pauses not counted.
+        seconds: of training, pauses not counted; a member of a cohort has its share of the cohort's.
     """
 
     number: int
     status: Status
     reason: str = ""
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Reported:
+    """What a cohort tells after an epoch; all is by trial number.
+
+    Attributes:
+        epoch: 1-based, just finished; None if the cohort ended before it finished one.
+        metrics: of the members that trained the epoch; after a restart an epoch may come a second time.
+        changes: of the hyperparameters of members that go on from another one's state, from their own start to the
+            next epoch, in full.
+        ended: the members that ended with this epoch.
+        notes: what a user should read once.
+    """
+
+    epoch: int | None
+    metrics: Mapping[int, Metrics] = field(default_factory=dict)
+    changes: Mapping[int, tuple[Change, ...]] = field(default_factory=dict)
+    ended: tuple[Ended, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Feed(Protocol):
@@ -45,20 +65,29 @@ class Feed(Protocol):
         """The next cohort to train."""
         ...
 
-    def started(self, number: int) -> None:
-        """A trial begins, or begins again after its worker died."""
+    def started(self, numbers: Sequence[int]) -> None:
+        """A cohort begins, or goes on after a pause or after its worker died."""
         ...
 
-    def reported(self, number: int, epoch: int, metrics: Metrics) -> None:
-        """A trial finished an epoch; after a restart epochs may come a second time."""
+    def reported(self, report: Reported) -> None:
+        """A cohort finished an epoch, or ended before it did."""
         ...
 
-    def ended(self, end: Ended) -> None:
-        """A trial ended for good."""
+    def ended(self, ends: Sequence[Ended]) -> None:
+        """Trials ended without a report that says so."""
         ...
 
-    def restarted(self, number: int, reason: str) -> None:
-        """A trial's worker died; it starts again from its checkpoint."""
+    def restarted(self, numbers: Sequence[int], reason: str) -> None:
+        """A cohort's worker died; the cohort starts again from its checkpoint."""
+        ...
+
+    def separated(self, numbers: Sequence[int], reason: str) -> None:
+        """A cohort's worker died too often. These members had not ended: each is to be handed out again, from its
+        beginning and in a cohort of its own, so that one that kills its worker takes no other with it."""
+        ...
+
+    def wanted(self) -> Collection[int]:
+        """The trials that ended and whose weights are still of interest; one that is not will never be again."""
         ...
 
     def should_stop(self) -> bool:
@@ -71,16 +100,20 @@ class Allocation:
     """What a study may use of the machines there.
 
     Attributes:
-        concurrency: trials at a time.
-        cpus_per_trial: CPUs that Ray reserves for each.
-        threads: of each trial's arithmetic.
-        gpus_per_trial: may be a fraction.
+        concurrency: workers at a time, each with one cohort.
+        cpus: that Ray reserves for each worker.
+        threads: of each worker's arithmetic.
+        gpus: of each worker; may be a fraction.
+        cohort: members of a cohort, at most.
+        reason: why so many, in a sentence without its full stop; empty for a cohort of one that the user asked for.
     """
 
     concurrency: int
-    cpus_per_trial: float
+    cpus: float
     threads: int
-    gpus_per_trial: float = 0.0
+    gpus: float = 0.0
+    cohort: int = 1
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,15 +139,16 @@ class SearchJob:
         name: of the folder with the checkpoints.
         storage: where that folder is created; on a cluster, a path that every node reaches.
         work: for the workers.
-        schedule: what the trainer obeys.
-        scheduler: which of Ray's schedulers decides over the trials.
+        objective: of the study.
+        within: decides within each cohort.
+        across: which of Ray's schedulers decides over the cohorts, if these have one member each.
+        epochs: a trial trains at most.
     """
 
     name: str
     storage: str
     work: Work
-    schedule: Schedule
-    scheduler: SchedulerSpec = field(default_factory=NoScheduler)
-
-
-Checkpoints = Mapping[int, Path]
+    objective: Objective
+    within: Scheduler
+    across: SchedulerSpec
+    epochs: int

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kerasweep.dispatch.base import Allocation, Feed, SearchJob, Work
-from kerasweep.dispatch.resources import allocate, local_cpus
+from kerasweep.dispatch.cohort_size import share
+from kerasweep.dispatch.resources import local_cpus
 from kerasweep.errors import ResourceError
-from kerasweep.spec.pipeline import ResourcesSpec
+from kerasweep.spec.pipeline import PipelineSpec, ResourcesSpec
 
 if TYPE_CHECKING:
+    from kerasweep.data.base import SearchData
     from kerasweep.training.base import Cohort, Outcome
 
 # Ray's own output and files that a study does not need. Set before Ray is imported, since it reads some of them then.
@@ -52,8 +54,8 @@ class RaySession:
         self._thread = threading.Thread(target=self._run, name="ray", daemon=True)
         self._thread.start()
 
-    def allocation(self, trials: int) -> Allocation:
-        """How the study's trials share the machines.
+    def allocation(self, spec: PipelineSpec, trials: int, data: SearchData) -> Allocation:
+        """How a study's trials share the machines; see ``cohort_size.share``.
 
         Raises:
             ResourceError: Ray cannot be started or reached, or lacks what was asked for.
@@ -61,7 +63,7 @@ class RaySession:
         self._wait()
         from kerasweep.dispatch.tuner import available
 
-        return allocate(self._resources, available(), trials)
+        return share(spec, trials, data, available(), local=self._address is None)
 
     def search(self, job: SearchJob, feed: Feed, allocation: Allocation) -> Mapping[int, Path]:
         """Runs a search to its end; see ``tuner.search``."""
@@ -88,9 +90,7 @@ class RaySession:
         from kerasweep.dispatch.trainable import pack
         from kerasweep.dispatch.training_task import train_cohort
 
-        task = ray.remote(max_retries=2)(train_cohort).options(
-            num_cpus=allocation.cpus_per_trial, num_gpus=allocation.gpus_per_trial
-        )
+        task = ray.remote(max_retries=2)(train_cohort).options(num_cpus=allocation.cpus, num_gpus=allocation.gpus)
         packed, data = pack(work), ray.put(work.data)
         running = [task.remote(packed, data, cohort, allocation, merge) for cohort in cohorts]
         return [outcome for outcomes in ray.get(running) for outcome in outcomes]

@@ -9,19 +9,17 @@ from typing import Any
 
 import ray.cloudpickle
 from ray import tune
-from ray.tune.result import DONE, SHOULD_CHECKPOINT
+from ray.tune.result import SHOULD_CHECKPOINT
 
 from kerasweep.dispatch.base import Allocation, Work
+from kerasweep.dispatch.results import encode
+from kerasweep.dispatch.standings import Standings
 from kerasweep.dispatch.worker import CohortRun, arrays_of, configure_device
+from kerasweep.scheduling.base import Scheduler
 from kerasweep.training import snapshots
 from kerasweep.training.base import Snapshot, Trainer, TrainingArrays
 
-# The keys of a result that the driver reads; everything else in it is Ray's.
-OBJECTIVE = "objective"
-METRICS = "metrics"
-EPOCH = "epoch"
-ENDED = "ended"
-SECONDS = "seconds"  # of this step, the worker's start not counted
+# Of a trial's config.
 COHORT = "cohort"
 
 # A worker that dies costs at most this much training, whatever an epoch takes.
@@ -31,7 +29,15 @@ _CHECKPOINT_SECONDS = 30.0
 class CohortTrainable(tune.Trainable):  # type: ignore[misc]  # Ray's class has no types
     """Trains one cohort an epoch a step; a reused actor keeps TensorFlow and its arrays for the next cohort."""
 
-    def setup(self, config: dict[str, Any], packed: bytes, data: Any, allocation: Allocation, objective: str) -> None:
+    def setup(
+        self,
+        config: dict[str, Any],
+        packed: bytes,
+        data: Any,
+        allocation: Allocation,
+        objective: str,
+        within: Scheduler,
+    ) -> None:
         """Called by Ray once an actor.
 
         It leaves the slow part, TensorFlow, to the first step: while an actor is being set up, Ray Tune gives its trial
@@ -43,9 +49,11 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]  # Ray's class has 
             packed: the pickled ``Work`` without its data, and the paths to import the user's modules from.
             data: the ``SearchData``, from Ray's object store.
             allocation: this worker's share of the machine.
-            objective: the metric that Ray's schedulers are to see.
+            objective: the metric that schedulers are to see.
+            within: decides within each cohort.
         """
-        self._packed, self._data, self._allocation, self._objective = packed, data, allocation, objective
+        self._packed, self._data, self._allocation = packed, data, allocation
+        self._objective, self._within = objective, within
         self._training: tuple[Trainer, TrainingArrays] | None = None
         self._run: CohortRun | None = None
         self._begin(None)
@@ -61,17 +69,8 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]  # Ray's class has 
         if self._run is None:
             self._run = self._started()
         begun = time.monotonic()
-        report, outcomes = self._run.step()
-        spent = time.monotonic() - begun
-        result: dict[str, Any] = {METRICS: {}, ENDED: {}, SECONDS: spent, DONE: outcomes is not None}
-        if report is not None:
-            result[EPOCH] = report.epoch
-            result[METRICS] = {str(number): dict(metrics) for number, metrics in report.metrics.items()}
-            if len(report.metrics) == 1:  # Ray's schedulers compare cohorts of one; larger ones hold their own rungs
-                (metrics,) = report.metrics.values()
-                result[OBJECTIVE] = metrics[self._objective]
-        for outcome in outcomes or ():
-            result[ENDED][str(outcome.number)] = [outcome.status.value, outcome.reason]
+        step = self._run.step()
+        result = encode(step, time.monotonic() - begun, self._objective)
         if time.monotonic() - self._saved > _CHECKPOINT_SECONDS:
             result[SHOULD_CHECKPOINT] = True
         return result
@@ -106,10 +105,12 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]  # Ray's class has 
 
     def _started(self) -> CohortRun:
         if self._training is None:
-            configure_device(self._allocation.threads, self._allocation.gpus_per_trial)
+            configure_device(self._allocation.threads, self._allocation.gpus)
             self._training = unpack(self._packed), arrays_of(self._data)
         trainer, arrays = self._training
-        return CohortRun(trainer, self.config[COHORT], arrays, self._resume)
+        cohort = self.config[COHORT]
+        standings = Standings(cohort, self._within, self._objective)
+        return CohortRun(trainer, cohort, arrays, standings, self._resume)
 
 
 def pack(work: Work) -> bytes:

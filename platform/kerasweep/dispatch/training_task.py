@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from kerasweep.dispatch.base import Allocation
 from kerasweep.dispatch.worker import arrays_of, configure_device
-from kerasweep.training.base import Cohort, Decision, Outcome
+from kerasweep.records import Decision
+from kerasweep.training.base import Cohort, Outcome
 
 if TYPE_CHECKING:
     from kerasweep.data.base import SearchData
@@ -18,5 +19,5 @@ def train_cohort(
     """Trains one cohort to its end; see ``RaySession.train``."""
     from kerasweep.dispatch.trainable import unpack
 
-    configure_device(allocation.threads, allocation.gpus_per_trial)
+    configure_device(allocation.threads, allocation.gpus)
     return unpack(packed).train(cohort, arrays_of(data, merge=merge), lambda report: Decision())

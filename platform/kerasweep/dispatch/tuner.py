@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,15 @@ import ray
 from ray import tune
 from ray.tune.progress_reporter import TrialProgressCallback
 
-from kerasweep.dispatch.base import Allocation, Ended, Feed, Next, SearchJob
+from kerasweep.dispatch.base import Allocation, Feed, Next, SearchJob
+from kerasweep.dispatch.results import OBJECTIVE, Decoder
 from kerasweep.dispatch.schedulers import ray_scheduler
-from kerasweep.dispatch.trainable import COHORT, ENDED, EPOCH, METRICS, OBJECTIVE, SECONDS, CohortTrainable, pack
+from kerasweep.dispatch.trainable import COHORT, CohortTrainable, pack
 from kerasweep.records import Direction, Status
 from kerasweep.training.base import Cohort
 
-# A trial whose worker dies starts again from its checkpoint this often, then counts as failed.
+# A cohort whose worker dies starts again from its checkpoint this often. Then its members start again each by itself,
+# and one that was by itself counts as failed.
 MAX_RESTARTS = 2
 
 
@@ -25,25 +27,26 @@ def search(job: SearchJob, feed: Feed, allocation: Allocation) -> Mapping[int, P
     """Runs a search to its end.
 
     Returns:
-        The folder of the last snapshot of every trial that has one.
+        The folder of the last snapshot of every trial that has one; the members of a cohort share theirs.
     """
     here = _Here(feed)
-    direction = job.schedule.objective.direction
+    direction = job.objective.direction
     trainable = tune.with_parameters(
         CohortTrainable,
         packed=pack(job.work),
         data=job.work.data,
         allocation=allocation,
-        objective=job.schedule.objective.metric,
+        objective=job.objective.metric,
+        within=job.within,
     )
-    resources = {"cpu": allocation.cpus_per_trial, "gpu": allocation.gpus_per_trial}
+    resources = {"cpu": allocation.cpus, "gpu": allocation.gpus}
     tuner = tune.Tuner(
         tune.with_resources(trainable, {kind: amount for kind, amount in resources.items() if amount}),
         tune_config=tune.TuneConfig(
             metric=OBJECTIVE,
             mode="min" if direction is Direction.MINIMIZE else "max",
             search_alg=_FeedSearcher(here),
-            scheduler=ray_scheduler(job.scheduler, job.schedule.epochs, lambda: here.feed.should_stop()),
+            scheduler=ray_scheduler(job.across, job.epochs, lambda: here.feed.should_stop()),
             num_samples=-1,
             reuse_actors=True,
             trial_name_creator=_label,
@@ -60,17 +63,25 @@ def search(job: SearchJob, feed: Feed, allocation: Allocation) -> Mapping[int, P
         ),
     )
     results = tuner.fit()
+    # A member that started again by itself comes after the cohort that it was in.
     return {
         member.number: Path(result.checkpoint.path)
         for result in results
-        if result.checkpoint is not None
+        if result.checkpoint is not None and Path(result.checkpoint.path).is_dir()
         for member in result.config[COHORT].members
     }
 
 
 def _label(trial: Any) -> str:
+    numbers = _numbers(trial)
+    last = f"-{numbers[-1]:05d}" if len(numbers) > 1 else ""
+    return f"trial-{numbers[0]:05d}{last}"
+
+
+def _numbers(trial: Any) -> tuple[int, ...]:
+    """Of the members of a Ray Tune trial's cohort."""
     cohort: Cohort = trial.config[COHORT]
-    return f"trial-{cohort.members[0].number:05d}"
+    return tuple(member.number for member in cohort.members)
 
 
 class _Here:
@@ -139,35 +150,47 @@ class _Watcher(tune.Callback):  # type: ignore[misc]  # Ray's class has no types
 
     def __init__(self, here: _Here) -> None:
         self._here = here
-        self._seconds: dict[str, float] = defaultdict(float)
+        self._decoders: dict[str, Decoder] = {}
+        self._kept: dict[str, tuple[frozenset[int], str]] = {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        for member in trial.config[COHORT].members:
-            self._here.feed.started(member.number)
+        self._here.feed.started(self._decoder(trial).left)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        self._seconds[trial.trial_id] += result[SECONDS]
-        for number, metrics in result[METRICS].items():
-            self._here.feed.reported(int(number), result[EPOCH], metrics)
+        self._here.feed.reported(self._decoder(trial).decode(result))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        for member in trial.config[COHORT].members:
-            self._here.feed.restarted(member.number, _cause(trial))
+        self._here.feed.restarted(self._decoder(trial).left, _cause(trial))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        ended = (trial.last_result or {}).get(ENDED, {})
-        seconds = self._seconds.pop(trial.trial_id, 0.0)
-        for member in trial.config[COHORT].members:
-            status, reason = ended.get(str(member.number), (Status.STOPPED, ""))
-            self._here.feed.ended(Ended(member.number, Status(status), reason, seconds))
+        decoder = self._decoder(trial)
+        self._here.feed.ended([decoder.end(number, Status.STOPPED, "") for number in decoder.left])
+        self._close(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        seconds = self._seconds.pop(trial.trial_id, 0.0)
+        decoder = self._decoder(trial)
         reason = f"its worker died {MAX_RESTARTS + 1} times: {_cause(trial)}"
-        for member in trial.config[COHORT].members:
-            self._here.feed.ended(Ended(member.number, Status.FAILED, reason, seconds))
+        if len(_numbers(trial)) > 1:
+            self._here.feed.separated(decoder.left, reason)
+        else:
+            self._here.feed.ended([decoder.end(number, Status.FAILED, reason) for number in decoder.left])
+        self._close(trial)
+
+    def _decoder(self, trial: Any) -> Decoder:
+        return self._decoders.setdefault(trial.trial_id, Decoder(_numbers(trial)))
+
+    def _close(self, trial: Any) -> None:
+        """Forgets a cohort that ended, and deletes the snapshots that are of no interest any more."""
+        del self._decoders[trial.trial_id]
+        if trial.checkpoint is not None:
+            self._kept[trial.trial_id] = frozenset(_numbers(trial)), trial.checkpoint.path
+        wanted = self._here.feed.wanted()
+        for name, (numbers, path) in list(self._kept.items()):
+            if numbers.isdisjoint(wanted):
+                shutil.rmtree(path, ignore_errors=True)
+                del self._kept[name]
 
 
 class _Mute(TrialProgressCallback):  # type: ignore[misc]  # Ray's class has no types

@@ -5,21 +5,23 @@ from __future__ import annotations
 import functools
 import gc
 import os
-import queue
-import subprocess
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kerasweep.dispatch.resources import card_memory
+from kerasweep.dispatch.standings import STANDINGS, Standings
+from kerasweep.errors import ResourceError
+from kerasweep.records import Change, Decision, Status
 from kerasweep.training.base import (
     Cohort,
-    Decision,
     EpochReport,
     Outcome,
     Snapshot,
     Trainer,
     TrainingArrays,
 )
+from kerasweep.training.stepwise import Stepwise
 
 if TYPE_CHECKING:
     from kerasweep.data.base import SearchData
@@ -49,17 +51,16 @@ def configure_device(threads: int, gpus: float) -> None:
         return
     for card in cards:
         if gpus < 1:
-            limit = tf.config.LogicalDeviceConfiguration(memory_limit=int(gpus * _card_memory()))
+            limit = tf.config.LogicalDeviceConfiguration(memory_limit=int(gpus * _card_mebibytes()))
             tf.config.set_logical_device_configuration(card, [limit])
         else:
             tf.config.experimental.set_memory_growth(card, True)
 
 
-def _card_memory() -> float:
-    """Memory of this worker's first card in MiB, as the driver's own tool tells it."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    query = ["nvidia-smi", f"--id={visible}", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    return float(subprocess.run(query, check=True, capture_output=True, text=True).stdout.strip())
+def _card_mebibytes() -> float:
+    if (memory := card_memory()) is None:
+        raise ResourceError("a share of a card needs nvidia-smi to tell the card's memory. Received: no answer")
+    return memory / 2**20
 
 
 def arrays_of(data: SearchData, *, merge: bool = False) -> TrainingArrays:
@@ -81,79 +82,70 @@ def arrays_of(data: SearchData, *, merge: bool = False) -> TrainingArrays:
     return TrainingArrays(train, data.train.y, (validation, data.validation.y))
 
 
-class _Abandoned(BaseException):
-    """Ends the training thread of a cohort that is paused or stopped from outside. Not an Exception, so that no
-    trainer takes it for a member's failure."""
+@dataclass(frozen=True)
+class Step:
+    """What one step of a cohort brought; all is by trial number.
+
+    Attributes:
+        report: of the epoch, None if none was finished.
+        ended: the members that ended with it, and how.
+        changes: of the members that go on from another one's state; see ``Reported``.
+        over: whether nobody is left.
+    """
+
+    report: EpochReport | None
+    ended: Mapping[int, tuple[Status, str]]
+    changes: Mapping[int, tuple[Change, ...]]
+    over: bool
 
 
 class CohortRun:
-    """A cohort in training, one epoch at a time.
+    """A cohort in training, one epoch at a time, and the scheduler that decides within it."""
 
-    ``Trainer.train`` calls back after each epoch; Ray wants a step per call. So training runs in a thread of its own
-    that waits inside each report until the next ``step``.
-    """
-
-    def __init__(self, trainer: Trainer, cohort: Cohort, data: TrainingArrays, resume: Snapshot | None) -> None:
-        self._trainer = trainer
-        self._cohort = cohort
-        self._data = data
+    def __init__(
+        self, trainer: Trainer, cohort: Cohort, data: TrainingArrays, standings: Standings, resume: Snapshot | None
+    ) -> None:
+        self._stepwise = Stepwise(trainer, cohort, data, resume)
+        self._standings = standings
         self._resume = resume
-        self._events: queue.Queue[EpochReport | tuple[Outcome, ...] | BaseException] = queue.Queue()
-        self._answers: queue.Queue[Decision | None] = queue.Queue()
-        self._thread = threading.Thread(target=self._train, daemon=True)
+        if resume is not None:
+            standings.restore(resume.state[STANDINGS])
         self._snapshot: Callable[[], Snapshot] | None = None
+        self._decision = Decision()
 
-    def step(self) -> tuple[EpochReport | None, tuple[Outcome, ...] | None]:
-        """Trains one more epoch.
-
-        Returns:
-            The epoch's report, if one was finished; and the outcomes, if the cohort has ended.
-        """
-        if not self._thread.is_alive():
-            self._thread.start()
-        else:
-            self._answers.put(Decision())
-        event = self._take()
+    def step(self) -> Step:
+        """Trains one more epoch."""
+        event = self._stepwise.step(self._decision)
+        left = self._standings.living
         if not isinstance(event, EpochReport):
-            return None, event
-        self._snapshot = event.snapshot
-        if not event.last:
-            return event, None
-        final = event.snapshot()
+            return Step(None, _ends(event, left), {}, over=True)
+        self._decision = self._standings.decide(event)
+        ended = _ends(event.ended, left) | dict.fromkeys(self._decision.stop, (Status.STOPPED, ""))
+        changes = {number: self._standings.changes(number) for number in self._decision.copies}
+        self._snapshot = functools.partial(self._with_decision, event.snapshot)
+        if not event.last and self._standings.living:
+            return Step(event, ended, changes, over=False)
+        final = self._snapshot()
         self._snapshot = lambda: final
-        self._answers.put(Decision())
-        outcomes = self._take()
+        outcomes = self._stepwise.step(self._decision)
         if isinstance(outcomes, EpochReport):
             raise RuntimeError(f"a trainer must end after its last report. Received: epoch {outcomes.epoch}")
-        return event, outcomes
+        return Step(event, _ends(outcomes, left) | ended, changes, over=True)
 
     def snapshot(self) -> Snapshot | None:
-        """The state after the last finished epoch, None before the first."""
+        """The state after the last finished epoch, with what was decided then; None before the first."""
         return self._snapshot() if self._snapshot else self._resume
 
     def abandon(self) -> None:
         """Ends training without an outcome."""
-        self._answers.put(None)
-        if self._thread.is_alive():
-            self._thread.join()
+        self._stepwise.abandon()
 
-    def _take(self) -> EpochReport | tuple[Outcome, ...]:
-        event = self._events.get()
-        if isinstance(event, BaseException):
-            raise event
-        return event
+    def _with_decision(self, taken: Callable[[], Snapshot]) -> Snapshot:
+        snapshot = taken()
+        state = {**snapshot.state, STANDINGS: self._standings.to_state()}
+        return Snapshot(snapshot.arrays, state, self._decision)
 
-    def _train(self) -> None:
-        try:
-            self._events.put(self._trainer.train(self._cohort, self._data, self._report, self._resume))
-        except _Abandoned:
-            pass
-        except BaseException as error:  # handed to the thread that waits for the next event
-            self._events.put(error)
 
-    def _report(self, report: EpochReport) -> Decision:
-        self._events.put(report)
-        answer = self._answers.get()
-        if answer is None:
-            raise _Abandoned
-        return answer
+def _ends(outcomes: Iterable[Outcome], left: frozenset[int]) -> dict[int, tuple[Status, str]]:
+    """How those ended who were left before."""
+    return {outcome.number: (outcome.status, outcome.reason) for outcome in outcomes if outcome.number in left}

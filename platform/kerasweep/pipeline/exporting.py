@@ -48,7 +48,7 @@ def export_trial(
         if not store.fetch_files(record.id, "weights", Path(scratch), chosen.number):
             kept = "the best trials' weights are kept only"
             raise StudyNotFound(f"{kept}; see `kerasweep show {record.id}`. Received: trial {chosen.number}")
-        weights = snapshots.best_weights(snapshots.load(Path(scratch)))
+        weights = snapshots.best_weights(snapshots.load(Path(scratch)), chosen.number)
     origin = Origin(Path(record.directory))
     data = load_search(spec.data, origin.directory)
     model = assembled(spec, chosen, weights, models_for(spec, data, origin), data)

@@ -41,7 +41,7 @@ class Observer(Protocol):
         ...
 
     def progress(self, progress: Progress) -> None:
-        """How the search stands, at every report of a trial."""
+        """How the search stands, at every report of a cohort and when trials end without one."""
         ...
 
     def trial_ended(self, trial: Trial) -> None:

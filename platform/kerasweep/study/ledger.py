@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import time
+from bisect import insort
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import pairwise
 
-from kerasweep.dispatch.base import Ended, Next
-from kerasweep.records import Candidate, Metrics, Objective, Params, Status, Trial, winner
+from kerasweep.dispatch.base import Ended, Next, Reported
+from kerasweep.records import Candidate, Objective, Params, Status, Trial
 from kerasweep.search.base import Searcher
 from kerasweep.seeds import derive
+from kerasweep.study.course import Course
 from kerasweep.study.events import Observer, Progress
 from kerasweep.tracking.base import Tracker
-from kerasweep.training.base import Cohort, Member
+from kerasweep.training.base import KEPT_MEMBERS, Cohort, Member
 
 # If the first trials all fail in the same way, the fault is not in their parameters.
 _HOPELESS = 5
@@ -30,6 +34,7 @@ class Budget:
         trials: at most.
         epochs: at most, of each trial.
         seconds: of the whole search; None for no limit.
+        cohort: members of a cohort at most.
         last_epochs: the epoch at which a trial's scheduler ends it even if it is the best, by trial number; trials
             beyond the end go round again. Empty when that is ``epochs`` for all.
         expected_epochs: an estimate of the sum over all trials.
@@ -38,6 +43,7 @@ class Budget:
     trials: int
     epochs: int
     seconds: float | None
+    cohort: int = 1
     last_epochs: Sequence[int] = ()
     expected_epochs: float = 0.0
 
@@ -59,7 +65,7 @@ class Ledger:
     Candidates are asked for in generations. A generation is asked for when the one before the last has ended, and the
     searcher then knows exactly the trials of all generations but the last, told in their own order. So what it proposes
     depends on the seed alone, never on which trial happened to end first, and workers have a generation's worth of
-    trials to train meanwhile.
+    trials to train meanwhile. A cohort is a part of one generation; its parts differ by one member at most.
     """
 
     def __init__(
@@ -79,21 +85,25 @@ class Ledger:
         self._seed = seed
         self._watchers = watchers
         self._fixed = fixed
-        self._trials: dict[int, Trial] = {}
-        self._waiting: deque[Candidate] = deque()
+        self._courses: dict[int, Course] = {}
+        self._waiting: deque[list[Course]] = deque()
+        self._together: set[int] = set()  # in training in a cohort of several, which may come apart
         self._generations: list[list[int]] = []
         self._told = 0
         self._exhausted = False
         self._begun = time.monotonic()
         self._epochs = 0
         self._counts = Counter[Status]()
-        self._best: Trial | None = None
+        self._failures: set[str] = set()  # their kinds
+        self._best: Course | None = None
+        self._best_trial: Trial | None = None
+        self._wanted: list[tuple[float, int]] = []
         self.stop_reason = ""
 
     @property
     def trials(self) -> tuple[Trial, ...]:
         """All trials that have begun, by number."""
-        return tuple(self._trials[number] for number in sorted(self._trials) if self._trials[number].started)
+        return tuple(self._courses[n].trial() for n in sorted(self._courses) if self._courses[n].started)
 
     def stop(self, reason: str) -> None:
         """Asks for an end: no trial begins any more, and running ones end after their epoch."""
@@ -103,63 +113,66 @@ class Ledger:
 
     def next_cohort(self) -> Cohort | Next:
         if self.should_stop():
+            self._drop()
             return Next.FINISHED
         if not self._waiting and not self._ask():
-            return Next.FINISHED if self._exhausted else Next.WAIT
-        candidate = self._waiting.popleft()
-        seed = derive(self._seed, "trial", candidate.number)
-        self._trials[candidate.number] = Trial(candidate.number, candidate.params, seed)
-        return Cohort((Member(candidate.number, {**self._fixed, **candidate.params}, seed),))
+            return Next.FINISHED if self._exhausted and not self._together else Next.WAIT
+        courses = self._waiting.popleft()
+        if len(courses) > 1:
+            self._together.update(course.candidate.number for course in courses)
+        return Cohort(tuple(self._member(course) for course in courses))
 
-    def started(self, number: int) -> None:
-        trial = self._trials[number]
-        if trial.started:
-            return  # resumed after a pause or a restart
-        self._trials[number] = trial = replace(trial, started=time.time())
-        self._counts[Status.RUNNING] += 1
-        self._watchers.tracker.begin_trial(trial)
+    def started(self, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            course = self._courses[number]
+            if not course.started:  # else resumed after a pause or a restart
+                course.started = time.time()
+                self._counts[Status.RUNNING] += 1
+                self._watchers.tracker.begin_trial(course.trial())
 
-    def reported(self, number: int, epoch: int, metrics: Metrics) -> None:
-        trial = self._trials[number]
-        if epoch <= len(trial.history):
-            return  # trained again after a restart, with the same numbers
-        history = (*trial.history, metrics)
-        value = metrics.get(self._objective.metric)
-        if value is not None and (trial.value is None or self._objective.direction.better(value, trial.value)):
-            trial = replace(trial, value=value, epoch=epoch)
-        self._trials[number] = trial = replace(trial, history=history)
-        self._epochs += 1
-        self._best = self._better(trial)
-        self._watchers.tracker.log_epochs(number, epoch, [metrics])
+    def reported(self, report: Reported) -> None:
+        for note in report.notes:
+            self._watchers.observer.note(note)
+        for number, metrics in report.metrics.items():
+            course = self._courses[number]
+            if report.epoch != len(course.history) + 1:
+                continue  # trained again after a restart, with the same numbers
+            self._epochs += 1
+            if course.add(metrics):
+                self._compare(course)
+            self._watchers.tracker.log_epochs(number, report.epoch, [metrics])
+        for number, changes in report.changes.items():
+            self._courses[number].changes = changes
+        for end in report.ended:
+            self._end(end)
         self._watchers.observer.progress(self.progress())
 
-    def ended(self, end: Ended) -> None:
-        if not self._trials[end.number].started:
-            if end.status is Status.STOPPED:  # the end of the search came before its turn
-                del self._trials[end.number]
-                return
-            self.started(end.number)  # its worker failed to start
-        trial = self._trials[end.number]
-        status, reason = end.status, end.reason
-        if status is Status.STOPPED and len(trial.history) >= self._budget.last_epoch(end.number):
-            status = Status.FINISHED
-        elif status is Status.STOPPED:
-            reason = self.stop_reason or "scheduler"
-        trial = replace(trial, status=status, reason=reason, seconds=end.seconds)
-        self._trials[end.number] = trial
-        self._counts[Status.RUNNING] -= 1
-        self._counts[status] += 1
-        if status is Status.FAILED:
-            self._best = winner(self._trials, self._objective)
-            self._check_hope()
-        self._watchers.tracker.end_trial(trial)
-        self._watchers.observer.trial_ended(trial)
-        self._watchers.observer.progress(self.progress())
+    def ended(self, ends: Sequence[Ended]) -> None:
+        for end in ends:
+            self._end(end)
+        if ends:
+            self._watchers.observer.progress(self.progress())
 
-    def restarted(self, number: int, reason: str) -> None:
+    def restarted(self, numbers: Sequence[int], reason: str) -> None:
+        one = len(numbers) == 1
         self._watchers.observer.note(
-            f"trial {number}: its worker died and it starts again from its checkpoint ({reason})"
+            f"{_named(numbers)}: {'its' if one else 'their'} worker died and {'it starts' if one else 'they start'} "
+            f"again from {'its' if one else 'their'} checkpoint ({reason})"
         )
+
+    def separated(self, numbers: Sequence[int], reason: str) -> None:
+        self._watchers.observer.note(f"{_named(numbers)}: every one starts again by itself ({reason})")
+        self.started(numbers)  # their worker may have failed to start
+        for number in numbers:
+            course = self._courses[number]
+            self._epochs -= len(course.history)
+            course.restart()
+            self._together.discard(number)
+            self._waiting.append([course])
+        self._choose_best()
+
+    def wanted(self) -> frozenset[int]:
+        return frozenset(number for _, number in self._wanted)
 
     def should_stop(self) -> bool:
         if self._budget.seconds is not None and time.monotonic() - self._begun > self._budget.seconds:
@@ -174,13 +187,15 @@ class Ledger:
             left = max(0.0, seconds / self._epochs * (self._budget.expected_epochs - self._epochs))
             if self._budget.seconds is not None:
                 left = min(left, max(0.0, self._budget.seconds - seconds))
+        if self._best_trial is None and self._best is not None:
+            self._best_trial = self._best.trial()
         return Progress(
             total=self._budget.trials,
             finished=counts[Status.FINISHED],
             stopped=counts[Status.STOPPED],
             failed=counts[Status.FAILED],
             running=counts[Status.RUNNING],
-            best=self._best,
+            best=self._best_trial,
             seconds=seconds,
             seconds_left=left,
         )
@@ -190,32 +205,97 @@ class Ledger:
         if self._exhausted:
             return False
         known = len(self._generations) - 1
-        if known > 0 and any(self._trial_runs(number) for number in self._generations[known - 1]):
+        if known > 0 and any(self._courses[n].status is Status.RUNNING for n in self._generations[known - 1]):
             return False
         while self._told < known:
-            self._searcher.tell([self._trials[number] for number in self._generations[self._told]])
+            self._searcher.tell([self._courses[number].trial() for number in self._generations[self._told]])
             self._told += 1
         size = next(self._sizes)
         candidates = self._searcher.ask(size)
         self._generations.append([candidate.number for candidate in candidates])
         asked = sum(map(len, self._generations))
         self._exhausted = len(candidates) < size or asked >= self._budget.trials
-        self._waiting.extend(candidates)
+        courses = [self._course(candidate) for candidate in candidates]
+        self._courses |= {course.candidate.number: course for course in courses}
+        self._waiting.extend(_parts(courses, self._budget.cohort))
         return bool(candidates)
 
-    def _trial_runs(self, number: int) -> bool:
-        return number not in self._trials or self._trials[number].status is Status.RUNNING
+    def _course(self, candidate: Candidate) -> Course:
+        return Course(candidate, derive(self._seed, "trial", candidate.number), self._objective)
 
-    def _better(self, trial: Trial) -> Trial | None:
-        """The better of the best so far and a trial that has just reported."""
-        if trial.value is None:
-            return self._best
-        if self._best is None or self._best.number == trial.number or self._best.value is None:
-            return trial
-        return trial if self._objective.direction.better(trial.value, self._best.value) else self._best
+    def _member(self, course: Course) -> Member:
+        return Member(course.candidate.number, {**self._fixed, **course.candidate.params}, course.seed)
 
-    def _check_hope(self) -> None:
-        ended = [trial for trial in self.trials if trial.status is not Status.RUNNING]
-        kinds = {trial.reason.partition(":")[0] for trial in ended}
-        if len(ended) == _HOPELESS and all(t.status is Status.FAILED for t in ended) and len(kinds) == 1:
-            self.stop(f"the first {_HOPELESS} trials all failed in the same way: {ended[-1].reason}")
+    def _drop(self) -> None:
+        """Ends what waits: that it has begun can only be if it was to start again."""
+        numbers = [course.candidate.number for courses in self._waiting for course in courses]
+        self._waiting.clear()
+        self.ended([Ended(number, Status.STOPPED) for number in numbers])
+
+    def _end(self, end: Ended) -> None:
+        course = self._courses[end.number]
+        self._together.discard(end.number)
+        if not course.started:
+            if end.status is Status.STOPPED:  # the end of the search came before its turn
+                course.status = Status.STOPPED
+                return
+            self.started([end.number])  # its worker failed to start
+        course.status, course.reason, course.seconds = end.status, end.reason, end.seconds
+        if end.status is Status.STOPPED and len(course.history) >= self._budget.last_epoch(end.number):
+            course.status = Status.FINISHED
+        elif end.status is Status.STOPPED:
+            course.reason = self.stop_reason or "scheduler"
+        self._counts[Status.RUNNING] -= 1
+        self._counts[course.status] += 1
+        if course.status is Status.FAILED:
+            if course is self._best:
+                self._choose_best()
+            self._check_hope(course.reason)
+        elif course is self._best:
+            self._best_trial = None
+        if course.score is not None:
+            insort(self._wanted, (course.score, end.number))
+            del self._wanted[KEPT_MEMBERS:]
+        trial = course.trial()
+        self._watchers.tracker.end_trial(trial)
+        self._watchers.observer.trial_ended(trial)
+
+    def _compare(self, course: Course) -> None:
+        """Makes a trial that has just improved the best one, if it is."""
+        if course.score is None:
+            return
+        best = math.inf if self._best is None or self._best.score is None else self._best.score
+        if course is self._best or course.score < best:
+            self._best, self._best_trial = course, None
+
+    def _choose_best(self) -> None:
+        """Looks for the best trial again, the one with the lowest number if there are several."""
+        scored = [(course.score, n, course) for n, course in self._courses.items() if course.score is not None]
+        self._best = min(scored)[2] if scored else None
+        self._best_trial = None
+
+    def _check_hope(self, reason: str) -> None:
+        self._failures.add(reason.partition(":")[0])
+        failed = self._counts[Status.FAILED]
+        if (
+            failed < _HOPELESS
+            or len(self._failures) > 1
+            or self._counts[Status.FINISHED] + self._counts[Status.STOPPED]
+        ):
+            return
+        if not any(course.history and course.status is Status.RUNNING for course in self._courses.values()):
+            self.stop(f"the first {failed} trials all failed in the same way: {reason}")
+
+
+def _parts(courses: Sequence[Course], size: int) -> Iterator[list[Course]]:
+    """Cuts a generation into as few cohorts as can be, the first ones a member larger if they cannot be equal."""
+    count = math.ceil(len(courses) / size)
+    bounds = [math.ceil(len(courses) * part / count) for part in range(count + 1)] if count else []
+    return (list(courses[start:end]) for start, end in pairwise(bounds))
+
+
+def _named(numbers: Sequence[int]) -> str:
+    """``trial 7``, or how many there are and between which numbers."""
+    if len(numbers) == 1:
+        return f"trial {numbers[0]}"
+    return f"{len(numbers)} trials ({min(numbers)} to {max(numbers)})"

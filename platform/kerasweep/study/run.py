@@ -18,22 +18,34 @@ from typing import Any
 from kerasweep.data import SearchData, Split, load_search, load_test
 from kerasweep.data.base import Array, Rows
 from kerasweep.delivery import check_formats
-from kerasweep.dispatch import Allocation, RaySession, Work
+from kerasweep.dispatch import Allocation, RaySession, Work, epochs_of
 from kerasweep.errors import StudyError, TrackingError
 from kerasweep.models import FamilyBuilder, Inputs, ModelBuilder, UserBuilder
 from kerasweep.records import Status, Trial, winner
 from kerasweep.space import Space
+from kerasweep.spec.builders import Signature, resolve
+from kerasweep.spec.families import mutable_parameters
 from kerasweep.spec.pipeline import PipelineSpec
 from kerasweep.study.environment import git_commit, versions
 from kerasweep.study.events import Observer, Silent
 from kerasweep.study.ledger import Watchers
-from kerasweep.study.search import Searched, SearchPlace, run_search, search_schedule
+from kerasweep.study.search import Searched, SearchPlace, run_search, search_schedule, search_size
 from kerasweep.tracking import Tracker, open_tracker, resolve_uri
 from kerasweep.tracking.base import StudyHeader
-from kerasweep.training import Cohort, KerasTrainer, Outcome, Schedule, Snapshot, snapshots
+from kerasweep.training import (
+    KEPT_MEMBERS,
+    Cohort,
+    CohortTrainer,
+    KerasTrainer,
+    Outcome,
+    Schedule,
+    Snapshot,
+    Trainer,
+    snapshots,
+)
 
-# Trials whose weights are kept, so that each of them can be exported later.
-KEPT_TRIALS = 5
+# Trials whose weights are kept, so that each of them can be exported later; a cohort keeps those of as many.
+KEPT_TRIALS = KEPT_MEMBERS
 
 
 @dataclass(frozen=True)
@@ -132,7 +144,7 @@ class StudyRun:
 
     @cached_property
     def _allocation(self) -> Allocation:
-        return self._session.allocation(self.spec.search.trials)
+        return self._session.allocation(self.spec, search_size(self.spec), self.data)
 
     def search(self) -> Trial:
         """Runs the search.
@@ -148,10 +160,13 @@ class StudyRun:
         self.tracker.start(self._header())
         self._ending.begun = True
         self.observer.stage("search", self._detail())
+        if self._allocation.reason:
+            self.observer.note(f"members of a cohort: {self._allocation.reason}")
         try:
             place = SearchPlace(self._session, self._allocation, self._storage, self.id)
-            work = Work(KerasTrainer(self.models, search_schedule(self.spec)), self.data, self._paths)
-            self.searched = run_search(self.spec, work, place, Watchers(self.tracker, self.observer))
+            work = self._work(search_schedule(self.spec))
+            watchers = Watchers(self.tracker, self.observer)
+            self.searched = run_search(self.spec, work, place, watchers, self._mutable)
             self._keep(self.searched)
         finally:
             shutil.rmtree(self._storage / self.id, ignore_errors=True)
@@ -203,13 +218,15 @@ class StudyRun:
         """
         folder = self._kept / str(number)
         if not folder.is_dir():
-            raise StudyError(f"weights are kept of the best {KEPT_TRIALS} trials only. Received: trial {number}")
-        return snapshots.best_weights(snapshots.load(folder))
+            raise StudyError(
+                f"weights are kept of the best {KEPT_TRIALS} trials, unless their workers died. "
+                f"Received: trial {number}"
+            )
+        return snapshots.best_weights(snapshots.load(folder), number)
 
     def train(self, cohorts: tuple[Cohort, ...], schedule: Schedule, *, merge: bool) -> list[Outcome]:
         """Trains cohorts outside of the search; see ``RaySession.train``."""
-        work = Work(KerasTrainer(self.models, schedule), self.data, self._paths)
-        return self._session.train(work, cohorts, self._allocation, merge=merge)
+        return self._session.train(self._work(schedule), cohorts, self._allocation, merge=merge)
 
     def abort(self) -> None:
         """Ends what is open after something went wrong, without hiding it behind a second error."""
@@ -223,6 +240,25 @@ class StudyRun:
             TrackingError: something could not be written.
         """
         self._closer()
+
+    def _work(self, schedule: Schedule) -> Work:
+        trainer: Trainer
+        if self._allocation.cohort > 1:
+            trainer = CohortTrainer(self.models, schedule, self._allocation.threads)
+        else:
+            trainer = KerasTrainer(self.models, schedule)
+        return Work(trainer, self.data, self._paths)
+
+    @property
+    def _mutable(self) -> tuple[str, ...]:
+        """The parameters that may change while a trial trains."""
+        if self.spec.model.family is not None:
+            return mutable_parameters(self.spec.model.family)
+        if self.origin.builder is not None:
+            signature = Signature.of(self.origin.builder)
+        else:
+            signature = resolve(str(self.spec.model.builder), self.origin.directory)
+        return mutable_parameters(None, signature.names if signature else ())
 
     @property
     def _kept(self) -> Path:
@@ -240,10 +276,12 @@ class StudyRun:
 
     def _detail(self) -> str:
         search, share = self.spec.search, self._allocation
-        device = f", {share.gpus_per_trial:g} GPU each" if share.gpus_per_trial else ""
+        device = f", {share.gpus:g} GPU each" if share.gpus else ""
+        together = f"cohorts of {share.cohort}, " if share.cohort > 1 else ""
         return (
             f"{search.trials} trials of up to {search.max_epochs} epochs, {search.searcher.name} + "
-            f"{search.scheduler.name}, {share.concurrency} at a time with {share.threads} thread(s) each{device}"
+            f"{search.scheduler.name}, {together}{share.concurrency} at a time with {share.threads} thread(s) "
+            f"each{device}"
         )
 
     def _header(self) -> StudyHeader:
@@ -267,13 +305,15 @@ class StudyRun:
         """Keeps the best trials' weights, here and with the tracker, and draws the figures."""
         from kerasweep.report import top, write_figures
 
-        for trial in top(searched.trials, self.spec.objective, KEPT_TRIALS):
-            if trial.number not in searched.snapshots:
-                continue
-            snapshot = snapshots.load(searched.snapshots[trial.number])
-            weights = {name: array for name, array in snapshot.arrays.items() if name.startswith("best_")}
+        best = [t for t in top(searched.trials, self.spec.objective, KEPT_TRIALS) if t.number in searched.snapshots]
+        loaded = {folder: snapshots.load(folder) for folder in {searched.snapshots[trial.number] for trial in best}}
+        for trial in best:
+            snapshot = loaded[searched.snapshots[trial.number]]
+            if epochs_of(snapshot, trial.number) < (trial.epoch or 0):
+                continue  # its cohort died after it had ended, before a snapshot was taken
             folder = self._kept / str(trial.number)
             folder.mkdir(parents=True)
+            weights = snapshots.named_best(trial.number, snapshots.best_weights(snapshot, trial.number))
             snapshots.save(Snapshot(weights, {}), folder)
             self.tracker.log_files(tuple(folder.iterdir()), "weights", trial.number)
         figures = write_figures(searched.trials, self.spec.objective, Space(self.spec.space), self.scratch / "figures")

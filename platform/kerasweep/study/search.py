@@ -12,11 +12,12 @@ from types import FrameType
 
 from kerasweep.dispatch import Allocation, RaySession, SearchJob, Work
 from kerasweep.records import Trial
-from kerasweep.scheduling import expected_epochs, generations, last_epochs
+from kerasweep.scheduling import expected_epochs, generations, last_epochs, make_scheduler
 from kerasweep.search import make_searcher
 from kerasweep.seeds import derive
 from kerasweep.space import Space
-from kerasweep.spec.pipeline import PipelineSpec
+from kerasweep.spec.families import MUTABLE_PARAMETERS
+from kerasweep.spec.pipeline import NoScheduler, PipelineSpec
 from kerasweep.study.ledger import Budget, Ledger, Watchers
 from kerasweep.training import Schedule
 
@@ -55,7 +56,14 @@ def search_schedule(spec: PipelineSpec) -> Schedule:
 
 @dataclass(frozen=True)
 class SearchPlace:
-    """Where a search runs and leaves its checkpoints."""
+    """Where a search runs and leaves its checkpoints.
+
+    Attributes:
+        session: a running Ray.
+        allocation: what the search may use of it.
+        storage: where the folder with the checkpoints is created.
+        name: of that folder.
+    """
 
     session: RaySession
     allocation: Allocation
@@ -63,36 +71,67 @@ class SearchPlace:
     name: str
 
 
-def run_search(spec: PipelineSpec, work: Work, place: SearchPlace, watchers: Watchers) -> Searched:
+def search_size(spec: PipelineSpec) -> int:
+    """The number of trials: what was asked for, if the space has as many configurations."""
+    return min(spec.search.trials, Space(spec.space).size() or spec.search.trials)
+
+
+def run_search(
+    spec: PipelineSpec,
+    work: Work,
+    place: SearchPlace,
+    watchers: Watchers,
+    mutable: tuple[str, ...] = MUTABLE_PARAMETERS,
+) -> Searched:
     """Searches until the budget is spent, or a limit or an interrupt ends it.
+
+    Args:
+        spec: of the study.
+        work: for the workers.
+        place: where it runs.
+        watchers: are told what happens.
+        mutable: parameters that may change while a trial trains; ``spec.families.mutable_parameters`` knows them.
 
     The first Ctrl-C (or SIGTERM) ends the running trials and keeps what they reached; the second one raises
     KeyboardInterrupt.
     """
     settings = spec.search
     space = Space(spec.space)
-    trials = settings.trials
-    if (size := space.size()) is not None and size < trials:
-        watchers.observer.note(f"the space has {size} configurations only: {size} trials instead of {trials}")
-        trials = size
-    low, high = expected_epochs(settings.scheduler, trials, settings.max_epochs)
+    trials = search_size(spec)
+    if trials < settings.trials:
+        watchers.observer.note(
+            f"the space has {trials} configurations only: {trials} trials instead of {settings.trials}"
+        )
+    cohort = place.allocation.cohort
+    low, high = expected_epochs(settings.scheduler, trials, settings.max_epochs, cohort)
     budget = Budget(
         trials=trials,
         epochs=settings.max_epochs,
         seconds=settings.time_limit,
-        last_epochs=last_epochs(settings.scheduler, settings.max_epochs),
+        cohort=cohort,
+        last_epochs=last_epochs(settings.scheduler, settings.max_epochs, cohort),
         expected_epochs=(low + high) / 2,
     )
     ledger = Ledger(
         searcher=make_searcher(settings.searcher, space, spec.objective, derive(settings.seed, "searcher")),
-        generations=generations(settings.scheduler, trials, settings.max_epochs, place.allocation.concurrency),
+        generations=generations(settings.scheduler, trials, settings.max_epochs, place.allocation.concurrency, cohort),
         objective=spec.objective,
         budget=budget,
         seed=settings.seed,
         watchers=watchers,
         fixed=spec.training.fixed,
     )
-    job = SearchJob(place.name, str(place.storage), work, search_schedule(spec), settings.scheduler)
+    # Within a cohort its members are compared with each other; cohorts of one, by Ray, with all others.
+    within, across = (settings.scheduler, NoScheduler()) if cohort > 1 else (NoScheduler(), settings.scheduler)
+    job = SearchJob(
+        name=place.name,
+        storage=str(place.storage),
+        work=work,
+        objective=spec.objective,
+        within=make_scheduler(within, settings.max_epochs, spec.objective, settings.seed, space, mutable),
+        across=across,
+        epochs=settings.max_epochs,
+    )
     with _interrupts(lambda: ledger.stop(INTERRUPTED)):
         snapshots = place.session.search(job, ledger, place.allocation)
     return Searched(ledger.trials, snapshots, ledger.stop_reason)

@@ -73,8 +73,7 @@ class Winner:
         import_tensorflow()
         self._run = run
         self.trial = run.best
-        found = Outcome(self.trial.number, Status.FINISHED, weights=run.weights(self.trial.number))
-        self._outcomes: list[Outcome] = [found]
+        self._trained: list[Outcome] = []
         self._merged = False
         self._evaluation: Evaluation | None = None
 
@@ -90,7 +89,7 @@ class Winner:
         )
         each = tuple(Cohort((member,)) for member in cohort.members)
         self._merged = spec.data == "train+validation"
-        self._outcomes = run.train(each, schedule, merge=self._merged)
+        self._trained = run.train(each, schedule, merge=self._merged)
         if all(outcome.status is Status.FAILED for outcome in self._outcomes):
             raise DeliveryError(f"the winner must train again. Received: {self._outcomes[0].reason}")
         for outcome in self._outcomes:
@@ -107,13 +106,21 @@ class Winner:
                 for outcome in self._outcomes
             ]
             chosen = choose(self._outcomes, scores, *self.headline)
-            self._outcomes = [self._outcomes[chosen]]
+            self._trained = [self._outcomes[chosen]]
             self._evaluation = Evaluation(
                 test=scores[chosen],
                 spread=spread(scores) if len(scores) > 1 else {},
                 baselines=baselines(self._rows(), test, run.data.preprocessing, run.data.facts),
             )
         return self._evaluation
+
+    @property
+    def _outcomes(self) -> list[Outcome]:
+        """The retrained models, or the one that the search found."""
+        if not self._trained:
+            number = self.trial.number
+            self._trained = [Outcome(number, Status.FINISHED, weights=self._run.weights(number))]
+        return self._trained
 
     @property
     def headline(self) -> tuple[str, Direction]:

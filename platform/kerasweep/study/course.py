@@ -1,0 +1,68 @@
+"""A trial on its way."""
+
+from __future__ import annotations
+
+import math
+
+from kerasweep.records import Candidate, Change, Direction, Metrics, Objective, Status, Trial
+
+
+class Course:
+    """A trial in the making. ``Trial`` is frozen, so making a new one for every epoch would copy its history each time.
+
+    Args:
+        candidate: the searcher's.
+        seed: of the trial.
+        objective: of the study.
+    """
+
+    def __init__(self, candidate: Candidate, seed: int, objective: Objective) -> None:
+        self.candidate = candidate
+        self.seed = seed
+        self.status = Status.RUNNING
+        self.reason = ""
+        self.started = 0.0
+        self.seconds = 0.0
+        self._objective = objective
+        self.restart()
+
+    def restart(self) -> None:
+        """Forgets what was trained."""
+        self.history: list[Metrics] = []
+        self.value: float | None = None
+        self.epoch: int | None = None
+        # As they are now, and as they were at the best epoch.
+        self.changes: tuple[Change, ...] = ()
+        self._best_changes: tuple[Change, ...] = ()
+
+    def add(self, metrics: Metrics) -> bool:
+        """Takes in one more epoch; returns whether it is the best so far."""
+        self.history.append(metrics)
+        value = metrics.get(self._objective.metric)
+        if value is None or not (self.value is None or self._objective.direction.better(value, self.value)):
+            return False
+        self.value, self.epoch, self._best_changes = value, len(self.history), self.changes
+        return True
+
+    @property
+    def score(self) -> float | None:
+        """The best value, the lower the better; None if there is none that counts."""
+        if self.status is Status.FAILED or self.value is None or not math.isfinite(self.value):
+            return None
+        return self.value if self._objective.direction is Direction.MINIMIZE else -self.value
+
+    def trial(self) -> Trial:
+        """The trial as it stands."""
+        return Trial(
+            number=self.candidate.number,
+            params=self.candidate.params,
+            seed=self.seed,
+            status=self.status,
+            reason=self.reason,
+            history=tuple(self.history),
+            value=self.value,
+            epoch=self.epoch,
+            started=self.started,
+            seconds=self.seconds,
+            changes=self._best_changes,
+        )

@@ -1,0 +1,63 @@
+"""What a worker tells the driver: plain, small, and the same after a journey."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from ray._private.dict import flatten_dict
+from ray.tune.result import DONE
+
+from kerasweep.dispatch import Ended, Reported
+from kerasweep.dispatch.results import OBJECTIVE, Decoder, encode
+from kerasweep.dispatch.worker import Step
+from kerasweep.records import Change, Metrics, Status
+from kerasweep.training import EpochReport, Snapshot
+
+
+def step(epoch: int, metrics: dict[int, Metrics], over: bool = False, **more: object) -> Step:
+    report = EpochReport(epoch, metrics, lambda: Snapshot({}, {}), over, notes=("as it is",) if epoch == 3 else ())
+    return Step(report, **{"ended": {}, "changes": {}, **more}, over=over)  # type: ignore[arg-type]  # a test's shorthand
+
+
+def test_a_step_arrives_as_it_was_sent() -> None:
+    metrics = {4: {"loss": 1.0, "val_loss": 2.0}, 7: {"loss": 3.0, "val_auc": 0.5}, 9: {"loss": math.inf}}
+    changes = {7: (Change(0, {"rate": 0.5, "kind": "a"}), Change(3, {"rate": 0.25}))}
+    sent = step(3, metrics, ended={9: (Status.FAILED, "why")}, changes=changes)
+    result = json.loads(json.dumps(encode(sent, 1.5, "val_loss")))
+    assert result[DONE] is False
+    assert OBJECTIVE not in result
+    assert Decoder((4, 7, 9)).decode(result) == Reported(
+        3, metrics, changes, (Ended(9, Status.FAILED, "why", seconds=0.5),), ("as it is",)
+    )
+
+
+def test_a_cohort_of_one_shows_rays_schedulers_its_objective() -> None:
+    assert encode(step(1, {4: {"loss": 1.0, "val_loss": 2.0}}), 1.0, "val_loss")[OBJECTIVE] == 2.0
+
+
+def test_a_cohort_that_ends_before_an_epoch_tells_why() -> None:
+    result = encode(Step(None, {0: (Status.FAILED, "a"), 1: (Status.FAILED, "b")}, {}, True), 1.0, "val_loss")
+    assert result[DONE] is True
+    assert Decoder((0, 1)).decode(result) == Reported(
+        None, ended=(Ended(0, Status.FAILED, "a", 0.5), Ended(1, Status.FAILED, "b", 0.5))
+    )
+
+
+def test_ray_finds_few_numbers_to_keep_statistics_of() -> None:
+    metrics = {number: {f"metric_{i}": float(i) for i in range(6)} for number in range(256)}
+    assert len(flatten_dict(encode(step(1, metrics), 1.0, "metric_1"))) < 10
+
+
+def test_a_members_seconds_are_its_shares_and_it_ends_once() -> None:
+    decoder = Decoder((0, 1, 2))
+    both = {"loss": 1.0}
+    decoder.decode(encode(step(1, {0: both, 1: both, 2: both}), 3.0, "loss"))
+    (end,) = decoder.decode(encode(step(2, {0: both, 1: both}, ended={1: (Status.STOPPED, "")}), 4.0, "loss")).ended
+    assert (end.number, end.seconds) == (1, 1.0 + 2.0)
+    assert decoder.left == (0, 2)
+    # The worker died after that, and the next one tells of the epoch again.
+    again = decoder.decode(encode(step(2, {0: both, 1: both}, ended={1: (Status.STOPPED, "")}), 4.0, "loss"))
+    assert again.ended == ()
+    assert decoder.end(0, Status.STOPPED, "").seconds == pytest.approx(1.0 + 2.0 + 2.0)
