@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -67,19 +68,51 @@ def test_the_whole_plan(tmp_path: Path) -> None:
     rows = section(made, "Search")
     assert rows["searcher"] == "tpe (startup 5, candidates 24)"
     assert rows["scheduler"] == "hyperband (eta 3)"
+    # The paper's brackets for R = 9 and eta = 3.
+    assert rows["bracket 0"] == "9 to epoch 1 → 3 to epoch 3 → 1 to epoch 9"
+    assert rows["bracket 1"] == "5 to epoch 3 → 1 to epoch 9"
+    assert rows["bracket 2"] == "3 to epoch 9"
+    # (9*1 + 3*2 + 1*6) + (5*3 + 1*6) + 3*9
+    assert rows["epochs in all"] == "69"
+    assert (rows["time limit"], rows["seed"], rows["trials"]) == ("90 s", "3", "17")
+    resources = section(made, "Resources")
+    assert resources.pop("members of a cohort").startswith("9: the largest bracket of hyperband; 853 parameters")
+    workers = math.ceil(local_cpus() / 8)
+    assert resources == {
+        "CPUs": str(local_cpus()),
+        "workers at a time": str(min(workers, 2)),
+        "threads per worker": str(local_cpus() // min(workers, 2)),
+    }
+    assert section(made, "Stages")["1 search"] == "17 trials"
+
+
+def test_a_plan_without_cohorts_is_rays(tmp_path: Path) -> None:
+    search = {"scheduler": "hyperband", "trials": 17, "max_epochs": 9}
+    made = plan(loaded(tmp_path, search=search, resources={"cohort": "off"}))
+    rows = section(made, "Search")
     # Ray's brackets for R = 9 and eta = 3.
     assert rows["bracket 0"] == "3 to epoch 9"
     assert rows["bracket 1"] == "5 to epoch 3 → 2 to epoch 9"
     assert rows["bracket 2"] == "9 to epoch 1 → 3 to epoch 3 → 1 to epoch 9"
     # 3*9 + (5*3 + 2*6) + (9*1 + 3*2 + 1*6)
     assert rows["epochs in all"] == "75"
-    assert (rows["time limit"], rows["seed"], rows["trials"]) == ("90 s", "3", "17")
     assert section(made, "Resources") == {
         "CPUs": str(local_cpus()),
-        "trials at a time": str(min(local_cpus(), 17)),
-        "threads per trial": str(max(1, local_cpus() // 17)),
+        "workers at a time": str(min(local_cpus(), 17)),
+        "threads per worker": str(max(1, local_cpus() // 17)),
     }
-    assert section(made, "Stages")["1 search"] == "17 trials"
+
+
+def test_what_only_the_start_of_the_study_can_tell_is_left_to_it(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def load():\n    raise RuntimeError('must not run')\n")
+    for data in ({"python": "mine:load"}, {"name": "mnist"}, {"csv": "gone.csv", "target": "y"}):
+        if "csv" in data:
+            (tmp_path / "gone.csv").write_text("x,y\n1,2\n")  # too few rows to split
+        made = plan(loaded(tmp_path, data=data))
+        assert section(made, "Resources")["members of a cohort"] == "chosen when the study starts"
+        assert "workers at a time" not in section(made, "Resources")
+    made = plan(loaded(tmp_path, data={"name": "mnist"}, resources={"cohort": 32}))
+    assert section(made, "Resources")["members of a cohort"] == "32"
 
 
 def test_stages_that_are_left_out_say_so(tmp_path: Path) -> None:
@@ -95,6 +128,7 @@ def test_stages_that_are_left_out_say_so(tmp_path: Path) -> None:
         ("none", {}),
         ({"name": "asha", "grace": 1, "eta": 3}, {"bracket 0": "rungs at epoch 1, 3, 9"}),
         ({"name": "median", "grace": 4}, {"rungs": "every epoch from 4 on"}),
+        ({"name": "pbt", "interval": 3}, {"rungs": "copies at every epoch that 3 divides"}),
     ],
 )
 def test_rungs(tmp_path: Path, scheduler: Any, expected: dict[str, str]) -> None:
@@ -119,7 +153,7 @@ def test_resources_that_are_not_there_are_told_and_cards_are_left_for_later(tmp_
     made = plan(loaded(tmp_path, resources={"concurrency": 10_000}))
     assert "Received: 10000" in section(made, "Resources")["impossible"]
     made = plan(loaded(tmp_path, resources={"gpus_per_trial": 0.5}))
-    assert section(made, "Resources")["GPUs per trial"] == "0.5 (checked when the study starts)"
+    assert section(made, "Resources")["GPUs per worker"] == "0.5 (checked when the study starts)"
 
 
 def test_every_pipeline_of_the_repository_can_be_planned(repository: Path) -> None:

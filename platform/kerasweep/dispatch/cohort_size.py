@@ -223,11 +223,11 @@ def _largest(parameter: Parameter) -> ParamValue:
 
 
 def _short(number: float) -> str:
-    """``2.3 k`` or ``350 M``, for a unit to follow."""
+    """``853``, ``2.3 k`` or ``350 M``."""
     for power, prefix in ((9, "G"), (6, "M"), (3, "k")):
         if number >= 10**power:
             return f"{_digits(number / 10**power)} {prefix}"
-    return f"{number:.0f} "
+    return f"{number:.0f}"
 
 
 def _digits(number: float) -> str:

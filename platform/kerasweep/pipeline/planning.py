@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kerasweep.dispatch.resources import allocate, local_cpus
-from kerasweep.errors import ResourceError
+from kerasweep.data import load_search
+from kerasweep.dispatch import Allocation, allocate, local_cpus, share
+from kerasweep.errors import DataError, ResourceError
 from kerasweep.scheduling import asha_rungs, expected_epochs, hyperband_brackets
 from kerasweep.space import Space
 from kerasweep.spec import LoadedPipeline
 from kerasweep.spec.parameters import Choice, Fixed, Parameter
-from kerasweep.spec.pipeline import AshaScheduler, HyperbandScheduler, MedianScheduler, PipelineSpec
+from kerasweep.spec.pipeline import AshaScheduler, HyperbandScheduler, MedianScheduler, PbtScheduler, PipelineSpec
+from kerasweep.spec.vocabulary import DATASETS
 from kerasweep.tracking import redact, resolve_uri
 
 Row = tuple[str, str]
@@ -32,16 +34,22 @@ class Plan:
 
 
 def plan(loaded: LoadedPipeline) -> Plan:
-    """Describes a pipeline's stages, space, rungs, trials and resources. Reads no data and starts nothing."""
+    """Describes a pipeline's stages, space, rungs, trials and resources.
+
+    It starts nothing, downloads nothing and runs nothing of the user's. Data in a file is read, as it says how many
+    trials can train together.
+    """
     spec = loaded.spec
     space = Space(spec.space)
     size = space.size()
+    trials = min(spec.search.trials, size or spec.search.trials)
+    shared = _shared(loaded, trials)
     return Plan(
         sections=(
             ("Pipeline", tuple(_overview(spec))),
             (f"Space ({'infinitely many' if size is None else size} configurations)", tuple(_space(spec))),
-            ("Search", tuple(_search(spec, size))),
-            ("Resources on this machine", tuple(_resources(spec))),
+            ("Search", tuple(_search(spec, trials, shared))),
+            ("Resources on this machine", tuple(_resources(spec, shared))),
             ("Stages", tuple(_stages(spec))),
         ),
         warnings=tuple(_warnings(spec, size)),
@@ -77,15 +85,34 @@ def _parameter(parameter: Parameter) -> str:
     return text + (f", when {' and '.join(when)}" if when else "")
 
 
-def _search(spec: PipelineSpec, size: int | None) -> Iterator[Row]:
+def _shared(loaded: LoadedPipeline, trials: int) -> Allocation | ResourceError | None:
+    """How the trials share this machine, or why they cannot; None if that shows when the study starts only."""
+    spec = loaded.spec
+    if spec.resources.gpus_per_trial:
+        return None
+    available = {"CPU": float(local_cpus())}
+    try:
+        if spec.resources.cohort in ("off", 1):
+            return allocate(spec.resources, available, trials)
+        allocate(spec.resources, available, trials, together=True)  # what is impossible is so with any data
+        if spec.data.python is not None or (spec.data.name and DATASETS[spec.data.name].images):
+            return None  # the user's function, or what may have to be downloaded
+        return share(spec, trials, load_search(spec.data, loaded.directory), available, local=True)
+    except ResourceError as error:
+        return error
+    except DataError:
+        return None
+
+
+def _search(spec: PipelineSpec, trials: int, shared: Allocation | ResourceError | None) -> Iterator[Row]:
     search = spec.search
-    trials = min(search.trials, size or search.trials)
+    cohort = shared.cohort if isinstance(shared, Allocation) else _cohort(spec)
     yield "searcher", _options(search.searcher)
     yield "scheduler", _options(search.scheduler)
-    yield from _rungs(spec)
+    yield from _rungs(spec, cohort)
     yield "trials", str(trials)
     yield "epochs of a trial", f"at most {search.max_epochs}"
-    low, high = expected_epochs(search.scheduler, trials, search.max_epochs)
+    low, high = expected_epochs(search.scheduler, trials, search.max_epochs, cohort)
     yield "epochs in all", f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
     stopping = spec.training.early_stopping
     yield "early stopping", f"after {stopping.patience} epochs without improvement" if stopping else "off"
@@ -93,16 +120,26 @@ def _search(spec: PipelineSpec, size: int | None) -> Iterator[Row]:
     yield "seed", str(search.seed)
 
 
+def _cohort(spec: PipelineSpec) -> int:
+    """Members of a cohort as far as the file tells; if it leaves that open, more than one."""
+    cohort = spec.resources.cohort
+    return cohort if isinstance(cohort, int) else 1 if cohort == "off" else 2
+
+
 def _options(section: object) -> str:
     fields = dict(section)  # type: ignore[call-overload]  # a pydantic model iterates over its fields
     name = str(fields.pop("name"))
-    return name + (f" ({', '.join(f'{key} {value:g}' for key, value in fields.items())})" if fields else "")
+    return name + (f" ({', '.join(f'{key} {_listed(value)}' for key, value in fields.items())})" if fields else "")
 
 
-def _rungs(spec: PipelineSpec) -> Iterator[Row]:
+def _listed(value: object) -> str:
+    return ", ".join(map(_listed, value)) if isinstance(value, list) else f"{value:g}"
+
+
+def _rungs(spec: PipelineSpec, cohort: int) -> Iterator[Row]:
     scheduler, epochs = spec.search.scheduler, spec.search.max_epochs
     if isinstance(scheduler, HyperbandScheduler):
-        for number, bracket in enumerate(hyperband_brackets(epochs, scheduler.eta)):
+        for number, bracket in enumerate(hyperband_brackets(epochs, scheduler.eta, cohort)):
             steps = " → ".join(
                 f"{trials} to epoch {rung}" for trials, rung in zip(bracket.survivors, bracket.rungs, strict=True)
             )
@@ -112,20 +149,25 @@ def _rungs(spec: PipelineSpec) -> Iterator[Row]:
             yield f"bracket {number}", "rungs at epoch " + ", ".join(map(str, rungs))
     elif isinstance(scheduler, MedianScheduler):
         yield "rungs", f"every epoch from {scheduler.grace} on"
+    elif isinstance(scheduler, PbtScheduler):
+        yield "rungs", f"copies at every epoch that {scheduler.interval} divides"
 
 
-def _resources(spec: PipelineSpec) -> Iterator[Row]:
+def _resources(spec: PipelineSpec, shared: Allocation | ResourceError | None) -> Iterator[Row]:
     yield "CPUs", str(local_cpus())
     if spec.resources.gpus_per_trial:
-        yield "GPUs per trial", f"{spec.resources.gpus_per_trial:g} (checked when the study starts)"
+        yield "GPUs per worker", f"{spec.resources.gpus_per_trial:g} (checked when the study starts)"
+    if isinstance(shared, ResourceError):
+        yield "impossible", str(shared)
         return
-    try:
-        share = allocate(spec.resources, {"CPU": local_cpus()}, spec.search.trials)
-    except ResourceError as error:
-        yield "impossible", str(error)
+    if shared is None:
+        given = isinstance(spec.resources.cohort, int)
+        yield "members of a cohort", str(spec.resources.cohort) if given else "chosen when the study starts"
         return
-    yield "trials at a time", str(share.concurrency)
-    yield "threads per trial", str(share.threads)
+    if spec.resources.cohort != "off":
+        yield "members of a cohort", shared.reason or str(shared.cohort)
+    yield "workers at a time", str(shared.concurrency)
+    yield "threads per worker", str(shared.threads)
 
 
 def _stages(spec: PipelineSpec) -> Iterator[Row]:
