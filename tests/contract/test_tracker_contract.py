@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import signal
 import subprocess
 import sys
 import time
@@ -10,10 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from kerasweep.errors import StudyNotFound, TrackingError
-from kerasweep.records import Direction, Metrics, Objective, Status, StudyRecord, Trial
+from kerasweep.records import Change, Direction, Metrics, Objective, Status, StudyRecord, Trial
 from kerasweep.tracking import StudyHeader, StudyStore, Tracker, open_store, open_tracker
 
 STARTED = 1_750_000_000.125
@@ -127,6 +130,20 @@ def test_nan_infinity_gaps_and_odd_names_survive(opened: Open, store: StudyStore
 
 def sorted_items(metrics: Metrics) -> list[tuple[str, float]]:
     return sorted(metrics.items())
+
+
+def test_changes_on_the_way_come_back(opened: Open, store: StudyStore) -> None:
+    tracker = opened("changes")
+    tracker.start(header("changes"))
+    changes = tuple(Change(epoch, {"rate": epoch / 3, "units": epoch, "on": True, "text": "ü"}) for epoch in range(200))
+    trials = [
+        replace(ended(begun(number), ({"val_loss": 1.0},)), changes=changes[:count])
+        for number, count in enumerate((0, 1, 200))
+    ]
+    for trial in trials:
+        tracker.end_trial(trial)
+    tracker.close()
+    same(store.load("changes").trials, tuple(trials))
 
 
 def test_epochs_reported_again_after_a_restart_count_as_the_trial_says(opened: Open, store: StudyStore) -> None:
@@ -358,7 +375,7 @@ tracker = open_tracker(sys.argv[1], "signal")
 tracker.start(header("signal"))
 for number in range(20):
     tracker.end_trial(ended(begun(number), ({"val_loss": 1.0},)))
-threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+threading.Timer(0.2, os.killpg, (0, signal.SIGINT)).start()  # as Ctrl-C in a terminal does
 try:
     tracker.close()
     sys.exit("close() was not interrupted")
@@ -368,7 +385,49 @@ except KeyboardInterrupt:
 
 
 def test_an_interrupted_close_can_be_called_again(uri: str, store: StudyStore) -> None:
-    subprocess.run(
-        [sys.executable, "-c", CLOSE_AFTER_INTERRUPT, uri], cwd=Path(__file__).parent, check=True, timeout=60
-    )
+    command = [sys.executable, "-c", CLOSE_AFTER_INTERRUPT, uri]
+    subprocess.run(command, cwd=Path(__file__).parent, check=True, timeout=60, start_new_session=True)
     assert len(store.load("signal").trials) == 20
+
+
+KILLED = """
+import os, signal, sys, time
+from test_tracker_contract import begun, ended, header
+from kerasweep.tracking import open_tracker
+tracker = open_tracker(sys.argv[1], "killed")
+tracker.start(header("killed"))
+for number in range(20):
+    tracker.end_trial(ended(begun(number), ({"val_loss": 1.0},)))
+tracker.begin_trial(begun(20))
+tracker.log_epochs(20, 1, [{"val_loss": 1.0}])
+time.sleep(0.5)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_told_is_kept_and_its_study_ends(uri: str, store: StudyStore) -> None:
+    command = [sys.executable, "-c", KILLED, uri]
+    killed = subprocess.run(command, cwd=Path(__file__).parent, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 60
+    status = ""
+    while status != "interrupted":
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+        with contextlib.suppress(StudyNotFound):
+            status = store.load("killed").status
+    trials = store.load("killed").trials
+    assert [trial.status for trial in trials] == [Status.FINISHED] * 20 + [Status.STOPPED]
+    assert all(trial.history == ({"val_loss": 1.0},) for trial in trials)
+
+
+def test_a_writer_that_is_killed_is_told(opened: Open) -> None:
+    tracker = opened("lost")
+    tracker.start(header("lost"))
+    tracker.begin_trial(begun(0))
+    newest = max(psutil.Process().children(), key=lambda process: process.create_time())
+    newest.kill()
+    tracker.flush()
+    tracker.end_trial(ended(begun(0), ()))
+    with pytest.raises(TrackingError, match="ended with exit code -9"):
+        tracker.close()

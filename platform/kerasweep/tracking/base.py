@@ -1,4 +1,4 @@
-"""The contract of tracking: one writer in the driver, behind which nobody waits."""
+"""The contract of tracking: one writer, for which nobody waits."""
 
 from __future__ import annotations
 
@@ -42,9 +42,11 @@ class StudyHeader:
 
 
 class Tracker(Protocol):
-    """Keeps one study. Every method returns at once; a background thread writes in order and in batches.
+    """Keeps one study. Every method returns at once; the writing happens in the background, in batches.
 
-    ``close`` returns when everything was written, and raises TrackingError if anything could not be.
+    A trial shows in the store some seconds after it began, or when it has ended. ``close`` returns when everything was
+    written, and raises TrackingError if anything could not be. When the process is killed instead, what it told until
+    then is kept, and the study ends as interrupted.
     """
 
     def start(self, header: StudyHeader) -> None:

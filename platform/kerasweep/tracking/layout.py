@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from kerasweep.records import ParamValue
+from kerasweep.records import Change, ParamValue
 
 STUDY = "kerasweep.study"
 NAME = "kerasweep.name"
@@ -28,6 +28,7 @@ DIRECTORY = "kerasweep.directory"
 FINGERPRINT = "kerasweep.fingerprint"
 VERSION = "kerasweep.version."
 SUMMARY = "kerasweep.summary."
+CHANGES = "kerasweep.changes"
 PARENT = "mlflow.parentRunId"
 GIT_COMMIT = "mlflow.source.git.commit"
 
@@ -106,10 +107,28 @@ def summary_tags(key: str, value: object, written: int) -> dict[str, str]:
         value: anything JSON can hold; NumPy scalars count as numbers, other objects as their text.
         written: how many tags this key has already; those no longer needed become empty.
     """
+    tags = _json_tags(f"{SUMMARY}{quote(key)}", value)
+    return tags | {f"{SUMMARY}{quote(key)}/{i}": "" for i in range(len(tags), written)}
+
+
+def changes_tags(changes: Sequence[Change]) -> dict[str, str]:
+    """The changes of a trial's hyperparameters as JSON, over as many tags as it needs; no tag for none."""
+    if not changes:
+        return {}
+    return _json_tags(CHANGES, [[change.epoch, dict(change.params)] for change in changes])
+
+
+def read_changes(tags: Mapping[str, str]) -> tuple[Change, ...]:
+    """The changes that ``changes_tags`` wrote."""
+    chunks = {key.partition("/")[2]: text for key, text in tags.items() if key.partition("/")[0] == CHANGES}
+    text = "".join(chunks[number] for number in sorted(chunks, key=lambda number: int(number or 0)))
+    return tuple(Change(epoch, params) for epoch, params in json.loads(text or "[]"))
+
+
+def _json_tags(name: str, value: object) -> dict[str, str]:
     text = json.dumps(value, default=_jsonable, separators=(",", ":"))
     chunks = [text[i : i + TAG_CHARACTERS] for i in range(0, len(text), TAG_CHARACTERS)]
-    chunks += [""] * (written - len(chunks))
-    return {f"{SUMMARY}{quote(key)}{f'/{i}' if i else ''}": chunk for i, chunk in enumerate(chunks)}
+    return {f"{name}{f'/{i}' if i else ''}": chunk for i, chunk in enumerate(chunks)}
 
 
 def _jsonable(value: object) -> object:

@@ -215,6 +215,7 @@ def _trial(run: Run, logged: list[Metric]) -> Trial:
         epoch=None if epoch is None else int(epoch),
         started=run.info.start_time / 1000,
         seconds=own.get(layout.SECONDS, 0.0),
+        changes=layout.read_changes(tags),
     )
 
 

@@ -1,40 +1,41 @@
-"""The tracker that nobody waits for: calls go into a queue, one thread opens MLflow and writes them in order."""
+"""The tracker that nobody waits for: calls go to a process of its own, which opens MLflow and writes them."""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
-import math
+import pickle
 import queue
 import shutil
+import subprocess
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO, Any
 
 from kerasweep.errors import TrackingError
 from kerasweep.records import Metrics, Trial
 from kerasweep.tracking import layout
 from kerasweep.tracking.base import StudyHeader
-from kerasweep.tracking.opening import connect, ensure_experiment, translated, without_secrets
-from kerasweep.tracking.patience import Patience
-from kerasweep.tracking.study_writer import StudyWriter
 from kerasweep.tracking.uris import redact
 
-_FLUSH_SECONDS = 2.0
 _STATUSES = ("finished", "interrupted", "failed")
+# Not `-m`, and with this process's own path: the same modules are found, and the user's `__main__` is not run again.
+_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from kerasweep.tracking.writing import main; main()"
 
 _log = logging.getLogger("kerasweep.tracking")
-_Call = Callable[[StudyWriter], None]
 
 
 class MlflowTracker:
     """Keeps one study in MLflow, as ``base.Tracker`` describes.
 
-    Importing MLflow, migrating a fresh database and creating the experiment take seconds and happen in the thread too.
-    While a store is away the thread waits for it and keeps what comes; the first failure is logged as a warning when
-    it happens, and is what ``close`` raises.
+    Importing MLflow, migrating a fresh database and creating the experiment take seconds and happen in the process that
+    writes; see ``tracking.writing``. While a store is away it waits for it and keeps what comes; the first failure is
+    logged as a warning when it happens, and is what ``close`` raises.
 
     Args:
         uri: a resolved address.
@@ -43,34 +44,42 @@ class MlflowTracker:
 
     def __init__(self, uri: str, experiment: str) -> None:
         self._uri = uri
-        self._experiment = experiment
-        # Calls for the writer, events to set when all before them was written, None to end.
-        self._calls: queue.SimpleQueue[_Call | threading.Event | None] = queue.SimpleQueue()
+        # Pickled calls for the writing process; None ends it.
+        self._calls: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._written = threading.Event()
-        self._failures: list[str] = []
+        self._flushes: dict[int, threading.Event] = {}
+        self._flush_numbers = itertools.count()
+        self._failure = ""
+        self._lost = 0
         self._summary_tags: dict[str, int] = {}
-        # A daemon, so that a process that forgets to close still ends; close() is what makes the writing sure.
-        threading.Thread(target=self._run, name="kerasweep-tracking", daemon=True).start()
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _PROGRAM, *sys.path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            process_group=0,  # Ctrl-C is for the driver, which closes in its own time
+        )
+        self._calls.put(pickle.dumps((uri, experiment)))
+        # Daemons, so that a process that forgets to close still ends; close() is what makes the writing sure.
+        for target, stream in ((self._send, self._process.stdin), (self._receive, self._process.stdout)):
+            threading.Thread(target=target, args=(stream,), name="kerasweep-tracking", daemon=True).start()
 
     def start(self, header: StudyHeader) -> None:
         """Begins the parent run."""
-        self._post(lambda writer: writer.start(header))
+        self._post("start", header)
 
     def begin_trial(self, trial: Trial) -> None:
         """Begins a child run with the trial's parameters."""
-        at = _now()
-        self._post(lambda writer: writer.begin_trial(trial, at))
+        self._post("begin_trial", trial, _now())
 
     def log_epochs(self, number: int, first_epoch: int, metrics: Sequence[Metrics]) -> None:
         """Adds a running trial's metrics; ``first_epoch`` is the 1-based epoch of ``metrics[0]``."""
-        at, copied = _now(), [{name: float(value) for name, value in epoch.items()} for epoch in metrics]
-        self._post(lambda writer: writer.log_epochs(number, first_epoch, copied, at))
+        plain = [{name: float(value) for name, value in epoch.items()} for epoch in metrics]
+        self._post("log_epochs", number, first_epoch, plain, _now())
 
     def end_trial(self, trial: Trial) -> None:
         """Ends a child run: status, reason, best value and epoch, duration, and any epoch not yet logged."""
-        at = _now()
-        self._post(lambda writer: writer.end_trial(trial, at))
+        self._post("end_trial", trial, _now())
 
     def log_files(self, files: Sequence[Path], folder: str, trial: int | None = None) -> None:
         """Copies files or directories into the artifacts; they may vanish afterwards.
@@ -88,29 +97,31 @@ class MlflowTracker:
             except OSError as error:
                 shutil.rmtree(copy.parent, ignore_errors=True)
                 raise TrackingError(f"a file to log must exist and be readable. Received: {file}: {error}") from error
-            self._post(partial(_log_file, copy=copy, folder=folder, trial=trial))
+            self._post("log_file", str(copy), folder, trial)
 
     def log_summary(self, summary: Mapping[str, object]) -> None:
         """Adds to the study's summary; numbers become metrics of the parent run too."""
-        at, tags, numbers = _now(), {}, layout.numbers(summary)
+        tags: dict[str, str] = {}
         for key, value in summary.items():
             entry = layout.summary_tags(key, value, self._summary_tags.get(key, 0))
             self._summary_tags[key] = len(entry)
             tags.update(entry)
-        self._post(lambda writer: writer.log_summary(tags, numbers, at))
+        self._post("log_summary", tags, layout.numbers(summary), _now())
 
     def end(self, status: str) -> None:
         """Ends the parent run: ``finished``, ``interrupted`` or ``failed``."""
         if status not in _STATUSES:
             raise ValueError(f"a study's last status must be one of {', '.join(_STATUSES)}. Received: {status!r}")
-        at = _now()
-        self._post(lambda writer: writer.end(status, at))
+        self._post("end", status, _now())
 
     def flush(self) -> None:
         """Returns when everything so far was written, or has failed; what failed is raised by ``close``."""
-        written = threading.Event()
-        self._post(written)
-        written.wait()
+        number, flushed = next(self._flush_numbers), threading.Event()
+        self._flushes[number] = flushed
+        self._post("flush", number)
+        if self._written.is_set():  # the process died: nobody will answer
+            return
+        flushed.wait()
 
     def close(self) -> None:
         """Returns when everything was written. May be called again, also after an interrupt of the first call.
@@ -119,78 +130,58 @@ class MlflowTracker:
             TrackingError: something could not be written; raised once, with the first reason.
         """
         if not self._closing.is_set():
+            self._post("close")
             self._closing.set()
             self._calls.put(None)
         self._written.wait()  # not Thread.join: Python 3.11 takes a thread for ended when its join is interrupted
-        if self._failures:
-            first, count, self._failures = self._failures[0], len(self._failures), []
+        if self._lost:
+            first, count, self._lost = self._failure, self._lost, 0
             more = f" ({count - 1} more were lost after it)" if count > 1 else ""
             raise TrackingError(
                 f"every result must reach the tracking store {redact(self._uri)}. Received: {first}{more}"
             )
 
-    def _post(self, call: _Call | threading.Event) -> None:
+    def _post(self, name: str, *arguments: Any) -> None:
         if self._closing.is_set():
             raise TrackingError("a closed tracker takes no more results. Received: a call after close()")
-        self._calls.put(call)
+        self._calls.put(pickle.dumps((name, arguments)))
 
-    def _run(self) -> None:
-        """The thread: open, write until ``None`` comes, and say so."""
+    def _send(self, stream: IO[bytes]) -> None:
+        """The thread that feeds the process; once that is gone the calls go nowhere."""
+        while (call := self._calls.get()) is not None:
+            with contextlib.suppress(OSError):
+                stream.write(call)
+                if self._calls.empty():
+                    stream.flush()
+        with contextlib.suppress(OSError):
+            stream.close()
+
+    def _receive(self, stream: IO[bytes]) -> None:
+        """The thread that hears from the process, until that has ended."""
         try:
-            self._write(self._opened())
+            with stream, contextlib.suppress(EOFError, pickle.UnpicklingError):
+                while True:
+                    kind, values = pickle.load(stream)
+                    if kind == "flushed":
+                        self._flushes.pop(values[0]).set()
+                    elif kind == "lost":
+                        self._remember(values[0])
+                    elif kind == "log":
+                        name, level, message = values
+                        logging.getLogger(name).log(level, message)
+            code = self._process.wait()
+            if code or not self._closing.is_set():
+                self._remember(f"the process that writes ended with exit code {code}, and with what it had not written")
         finally:
             self._written.set()
+            for flushed in list(self._flushes.values()):
+                flushed.set()
 
-    def _opened(self) -> StudyWriter | None:
-        patience = Patience(self._closing)
-        try:
-            client = connect(self._uri, create=True)
-            if client is None:
-                raise TrackingError("a store that is opened to write must be created. Received: no store")
-            with translated(self._uri):
-                experiment = patience.call(ensure_experiment, client, self._uri, self._experiment)
-        except TrackingError as error:
-            self._remember(error)
-            return None
-        return StudyWriter(client, experiment, patience)
-
-    def _write(self, writer: StudyWriter | None) -> None:
-        """Take calls in order; what they buffer goes out every two seconds. Without a store all calls are dropped."""
-        due = math.inf
-        while True:
-            try:
-                item = self._calls.get(timeout=None if due == math.inf else max(due - time.monotonic(), 0))
-            except queue.Empty:
-                item = StudyWriter.flush
-            if writer is not None:
-                self._attempt(StudyWriter.flush if item is None or isinstance(item, threading.Event) else item, writer)
-                now = time.monotonic()
-                if now >= due:
-                    self._attempt(StudyWriter.flush, writer)
-                if not writer.buffered:
-                    due = math.inf
-                elif due == math.inf:
-                    due = now + _FLUSH_SECONDS
-            if isinstance(item, threading.Event):
-                item.set()
-            if item is None:
-                return
-
-    def _attempt(self, call: _Call, writer: StudyWriter) -> None:
-        try:
-            call(writer)
-        except Exception as error:  # MLflow passes on its libraries' errors; one lost call must not cost the next
-            self._remember(error)
-
-    def _remember(self, error: Exception) -> None:
-        message = without_secrets(str(error), self._uri) or type(error).__name__
-        if not self._failures:
+    def _remember(self, message: str) -> None:
+        if not self._lost:
+            self._failure = message
             _log.warning("Not written to the tracking store %s: %s", redact(self._uri), message)
-        self._failures.append(message)
-
-
-def _log_file(writer: StudyWriter, copy: Path, folder: str, trial: int | None) -> None:
-    writer.log_file(copy, folder, trial)
+        self._lost += 1
 
 
 def _now() -> int:
