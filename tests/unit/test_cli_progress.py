@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import sys
+import tempfile
 
 import pytest
 from rich.console import Console
 
-from kerasweep.cli.progress import LiveDisplay, LogDisplay, display
+from kerasweep.cli.progress import LiveDisplay, LogDisplay, display, suited
 from kerasweep.records import Status, Trial
 from kerasweep.study.events import Progress
 
@@ -214,24 +217,43 @@ class TestLive:
 
 class TestChoice:
     def test_a_pipe_gets_a_log(self) -> None:
-        assert isinstance(display(io.StringIO(), "val_loss"), LogDisplay)
+        assert isinstance(suited(io.StringIO(), "val_loss"), LogDisplay)
 
     def test_a_dumb_terminal_gets_a_log(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TERM", "dumb")
-        assert isinstance(display(Terminal(), "val_loss"), LogDisplay)
+        assert isinstance(suited(Terminal(), "val_loss"), LogDisplay)
 
     def test_a_pipe_gets_a_log_even_where_colour_is_forced(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("FORCE_COLOR", "1")
-        assert isinstance(display(io.StringIO(), "val_loss"), LogDisplay)
+        assert isinstance(suited(io.StringIO(), "val_loss"), LogDisplay)
 
     def test_a_terminal_gets_the_live_display_and_colour_only_if_wanted(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TERM", "xterm-256color")
         monkeypatch.setenv("NO_COLOR", "1")
         terminal = Terminal()
-        chosen = display(terminal, "val_loss")
+        chosen = suited(terminal, "val_loss")
         assert isinstance(chosen, LiveDisplay)
         with chosen:
             chosen.stage("search", "")
             chosen.progress(progress(5, best(1, 0.5), failed=1))
             chosen.note("careful")
         assert not re.search(r"\x1b\[(?:\d+;)*[349][0-7]m", terminal.getvalue())
+
+
+def test_a_display_goes_on_while_standard_error_is_put_aside(capfd: pytest.CaptureFixture[str]) -> None:
+    with display(sys.stderr, "val_loss") as shown, tempfile.TemporaryFile() as aside:
+        kept = os.dup(2)
+        os.dup2(aside.fileno(), 2)
+        try:
+            shown.note("still here")
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+    assert "note: still here" in capfd.readouterr().err
+
+
+def test_a_display_needs_no_file() -> None:
+    stream = io.StringIO()
+    with display(stream, "val_loss") as shown:
+        shown.note("here")
+    assert stream.getvalue().endswith("note: here\n")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from kerasweep.data.base import Facts, SearchData, Split
 from kerasweep.data.preprocessing import fit
 from kerasweep.delivery import choose, merged, retrain_cohort, spread
 from kerasweep.errors import DataError, DeliveryError
-from kerasweep.records import Direction, Objective, Status, Trial
+from kerasweep.records import Change, Direction, Objective, Status, Trial
 from kerasweep.spec.vocabulary import Task
 from kerasweep.training.base import Outcome
 
@@ -52,6 +53,12 @@ def test_every_seed_trains_the_winner_to_its_best_epoch() -> None:
     assert all(m.params == {"batch_size": 64, "n_hidden": 2, "learning_rate": 0.01} for m in cohort.members)
     assert len({member.seed for member in cohort.members} | {WINNER.seed}) == 4
     assert (schedule.epochs, schedule.early_stopping, schedule.objective) == (12, None, OBJECTIVE)
+
+
+def test_what_changed_before_the_best_epoch_changes_again() -> None:
+    changes = (Change(0, {"learning_rate": 0.02}), Change(8, {"learning_rate": 0.03}), Change(12, {"momentum": 0.5}))
+    cohort, _ = retrain_cohort(replace(WINNER, changes=changes), {}, 2, 42, OBJECTIVE)
+    assert [member.changes for member in cohort.members] == [changes[:2]] * 2  # the last one came too late to matter
 
 
 def test_the_seeds_depend_on_the_study_alone() -> None:

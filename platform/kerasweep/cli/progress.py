@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -205,7 +207,30 @@ class LiveDisplay:
         self._console.print(text.append(f": {outcome}") if outcome else text)
 
 
-def display(stream: TextIO, metric: str) -> LiveDisplay | LogDisplay:
+@contextmanager
+def display(stream: TextIO, metric: str) -> Iterator[LiveDisplay | LogDisplay]:
+    """Shows a study on a stream while the ``with`` block lasts.
+
+    It has a descriptor of its own, so that it goes on while what libraries write to standard error is put aside.
+
+    Args:
+        stream: standard error, as a rule.
+        metric: the objective's name.
+    """
+    try:
+        descriptor = os.dup(stream.fileno())
+    except OSError:  # not a file, as in a notebook
+        with suited(stream, metric) as shown:
+            yield shown
+        return
+    with (
+        os.fdopen(descriptor, "w", encoding=stream.encoding, errors=stream.errors) as own,
+        suited(own, metric) as shown,
+    ):
+        yield shown
+
+
+def suited(stream: TextIO, metric: str) -> LiveDisplay | LogDisplay:
     """The display that suits a stream, to be used in a ``with`` statement.
 
     Args:

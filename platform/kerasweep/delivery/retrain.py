@@ -27,7 +27,8 @@ def retrain_cohort(
 ) -> tuple[Cohort, Schedule]:
     """What to train: the winner's parameters, once per seed, to the winner's best epoch and no further.
 
-    Without validation rows nothing can stop early, so the epoch that was best in the search is the last one here.
+    Without validation rows nothing can stop early, so the epoch that was best in the search is the last one here. What
+    changed on the way there (population-based training) changes again, at the same epochs.
 
     Args:
         winner: the best trial.
@@ -45,7 +46,8 @@ def retrain_cohort(
             f"Received: trial {winner.number}, {winner.status}{': ' + winner.reason if winner.reason else ''}"
         )
     params = {**fixed, **winner.params}
-    members = tuple(Member(i, params, derive(study_seed, "retrain", i)) for i in range(seeds))
+    changes = tuple(change for change in winner.changes if change.epoch < winner.epoch)
+    members = tuple(Member(i, params, derive(study_seed, "retrain", i), changes) for i in range(seeds))
     order = derive(study_seed, "retrain", "order")
     return Cohort(members), Schedule(objective, epochs=winner.epoch, early_stopping=None, order_seed=order)
 

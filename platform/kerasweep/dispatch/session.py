@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kerasweep.dispatch.base import Allocation, Feed, SearchJob, Work
 from kerasweep.dispatch.cohort_size import share
 from kerasweep.dispatch.resources import local_cpus
+from kerasweep.dispatch.training import cards_hidden, train_cohort, train_here
 from kerasweep.errors import ResourceError
 from kerasweep.spec.pipeline import PipelineSpec, ResourcesSpec
 
@@ -73,7 +74,9 @@ class RaySession:
         return search(job, feed, allocation)
 
     def train(self, work: Work, cohorts: tuple[Cohort, ...], allocation: Allocation, *, merge: bool) -> list[Outcome]:
-        """Trains cohorts outside of a search, as many at a time as trials were.
+        """Trains cohorts outside of a search, as many at a time as workers were.
+
+        A single one is trained in this process where it may be: a worker would first have to import TensorFlow.
 
         Args:
             work: trainer and data.
@@ -84,20 +87,25 @@ class RaySession:
         Returns:
             The outcomes, in the order of the cohorts.
         """
+        if len(cohorts) == 1 and self._address is None and not allocation.gpus and cards_hidden(self._cpus):
+            return list(train_here(work, cohorts[0], merge=merge))
         self._wait()
         import ray
 
         from kerasweep.dispatch.trainable import pack
-        from kerasweep.dispatch.training_task import train_cohort
 
         task = ray.remote(max_retries=2)(train_cohort).options(num_cpus=allocation.cpus, num_gpus=allocation.gpus)
         packed, data = pack(work), ray.put(work.data)
         running = [task.remote(packed, data, cohort, allocation, merge) for cohort in cohorts]
         return [outcome for outcomes in ray.get(running) for outcome in outcomes]
 
+    def release(self) -> None:
+        """Begins to leave the cluster, or to end the local Ray, without waiting for that."""
+        self._closing.set()
+
     def close(self) -> None:
         """Leaves the cluster, or ends the local Ray."""
-        self._closing.set()
+        self.release()
         self._thread.join()
 
     def _wait(self) -> None:
@@ -126,18 +134,30 @@ class RaySession:
             os.environ.setdefault(name, value)
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         import ray
-        import ray.tune
 
         logging.getLogger("ray").setLevel(logging.ERROR)
         # It complains when a search ends while a snapshot of it, which no study relies on, is being copied.
         logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
-        ray.init(**self._arguments())
+        tune = threading.Thread(target=_import_tune, name="ray.tune")
+        tune.start()
+        try:
+            ray.init(**self._arguments())  # waits for Ray's processes most of the time
+        finally:
+            tune.join()
 
     def _arguments(self) -> dict[str, Any]:
         quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
         if self._address is not None:
             return {"address": self._address, **quiet}
-        cpus = local_cpus()
-        if self._resources.cpus != "auto":
-            cpus = min(cpus, self._resources.cpus)
-        return {"address": "local", "num_cpus": cpus, "include_dashboard": False, **quiet}
+        return {"address": "local", "num_cpus": self._cpus, "include_dashboard": False, **quiet}
+
+    @property
+    def _cpus(self) -> int:
+        """Of this machine, as far as the study may use them."""
+        return local_cpus() if self._resources.cpus == "auto" else min(local_cpus(), self._resources.cpus)
+
+
+def _import_tune() -> None:
+    """What ``Tuner.fit`` needs. It imports MLflow's integration to count callbacks, whether that is used or not."""
+    import ray.air.integrations.mlflow
+    import ray.tune  # noqa: F401  # the import is the purpose

@@ -14,7 +14,7 @@ from ray.tune.result import SHOULD_CHECKPOINT
 from kerasweep.dispatch.base import Allocation, Work
 from kerasweep.dispatch.results import encode
 from kerasweep.dispatch.standings import Standings
-from kerasweep.dispatch.worker import CohortRun, arrays_of, configure_device
+from kerasweep.dispatch.worker import CohortRun, arrays_of, configure_device, import_ahead
 from kerasweep.scheduling.base import Scheduler
 from kerasweep.training import snapshots
 from kerasweep.training.base import Snapshot, Trainer, TrainingArrays
@@ -40,9 +40,9 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]  # Ray's class has 
     ) -> None:
         """Called by Ray once an actor.
 
-        It leaves the slow part, TensorFlow, to the first step: while an actor is being set up, Ray Tune gives its trial
-        to any other actor that falls free and throws the new one away, so with trials shorter than the set-up there
-        would never be a second actor.
+        It does not wait for the slow part, TensorFlow: while an actor is being set up, Ray Tune gives its trial to any
+        other actor that falls free and throws the new one away, so with trials shorter than the set-up there would
+        never be a second actor. TensorFlow is imported meanwhile, and the first step waits for it.
 
         Args:
             config: holds the cohort under ``COHORT``.
@@ -54,6 +54,7 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]  # Ray's class has 
         """
         self._packed, self._data, self._allocation = packed, data, allocation
         self._objective, self._within = objective, within
+        import_ahead()
         self._training: tuple[Trainer, TrainingArrays] | None = None
         self._run: CohortRun | None = None
         self._begin(None)

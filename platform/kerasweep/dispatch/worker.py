@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -55,6 +56,16 @@ def configure_device(threads: int, gpus: float) -> None:
             tf.config.set_logical_device_configuration(card, [limit])
         else:
             tf.config.experimental.set_memory_growth(card, True)
+
+
+def import_ahead() -> None:
+    """Imports what training needs, in a thread of its own, and returns at once; who needs it first waits for it."""
+
+    def load() -> None:
+        import tensorflow  # noqa: F401  # the import is the purpose
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    threading.Thread(target=load, name="tensorflow", daemon=True).start()
 
 
 def _card_mebibytes() -> float:

@@ -57,6 +57,7 @@ def run(
             seeds = f"{spec.retrain.seeds} seed(s)"
             with clock.stage("retrain", f"trial {winner.trial.number}, {winner.trial.epoch} epochs, {seeds}"):
                 winner.retrain(spec.retrain)
+        study.release()
         with clock.stage("evaluate", "the test split, once, beside the baselines"):
             evaluation = winner.evaluate()
         exports: Mapping[str, Path] = {}

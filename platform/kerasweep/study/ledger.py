@@ -6,7 +6,7 @@ import math
 import time
 from bisect import insort
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -53,10 +53,17 @@ class Budget:
 
 @dataclass(frozen=True)
 class Watchers:
-    """Who is told what happens."""
+    """Who is told what happens.
+
+    Attributes:
+        tracker: of the study.
+        observer: of the study.
+        begun: called once, when the first cohort has a worker.
+    """
 
     tracker: Tracker
     observer: Observer
+    begun: Callable[[], object] = lambda: None
 
 
 class Ledger:
@@ -123,6 +130,8 @@ class Ledger:
         return Cohort(tuple(self._member(course) for course in courses))
 
     def started(self, numbers: Sequence[int]) -> None:
+        if not self._counts:
+            self._watchers.begun()
         for number in numbers:
             course = self._courses[number]
             if not course.started:  # else resumed after a pause or a restart

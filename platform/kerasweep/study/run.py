@@ -9,6 +9,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +21,7 @@ from kerasweep.data.base import Array, Rows
 from kerasweep.delivery import check_formats
 from kerasweep.dispatch import Allocation, RaySession, Work, epochs_of
 from kerasweep.errors import StudyError, TrackingError
-from kerasweep.models import FamilyBuilder, Inputs, ModelBuilder, UserBuilder
+from kerasweep.models import FamilyBuilder, Inputs, ModelBuilder, UserBuilder, import_tensorflow
 from kerasweep.records import Status, Trial, winner
 from kerasweep.space import Space
 from kerasweep.spec.builders import Signature, resolve
@@ -127,6 +128,11 @@ class StudyRun:
         self._stack.callback(self._ending.tell, self.tracker)
         self.scratch = Path(tempfile.mkdtemp(prefix="kerasweep-"))
         self._stack.callback(shutil.rmtree, self.scratch, ignore_errors=True)
+        self._stack.callback(self._session.release)
+        # What need not be waited for: imports while workers train, and figures while the winner is retrained.
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="kerasweep-study")
+        self._stack.callback(self._aside.shutdown)
+        self._figures: Future[None] | None = None
 
     @cached_property
     def test(self) -> Split:
@@ -165,7 +171,7 @@ class StudyRun:
         try:
             place = SearchPlace(self._session, self._allocation, self._storage, self.id)
             work = self._work(search_schedule(self.spec))
-            watchers = Watchers(self.tracker, self.observer)
+            watchers = Watchers(self.tracker, self.observer, lambda: self._aside.submit(_import_ahead))
             self.searched = run_search(self.spec, work, place, watchers, self._mutable)
             self._keep(self.searched)
         finally:
@@ -224,14 +230,26 @@ class StudyRun:
             )
         return snapshots.best_weights(snapshots.load(folder), number)
 
-    def train(self, cohorts: tuple[Cohort, ...], schedule: Schedule, *, merge: bool) -> list[Outcome]:
-        """Trains cohorts outside of the search; see ``RaySession.train``."""
+    def train(self, cohort: Cohort, schedule: Schedule, *, merge: bool) -> list[Outcome]:
+        """Trains a cohort outside of the search, its members together if those of the search were.
+
+        Args:
+            cohort: what to train.
+            schedule: what the trainer obeys.
+            merge: train on training and validation rows together.
+        """
+        together = self._allocation.cohort > 1
+        cohorts = (cohort,) if together else tuple(Cohort((member,)) for member in cohort.members)
         return self._session.train(self._work(schedule), cohorts, self._allocation, merge=merge)
+
+    def release(self) -> None:
+        """Begins to end Ray: nothing is to be trained any more."""
+        self._session.release()
 
     def abort(self) -> None:
         """Ends what is open after something went wrong, without hiding it behind a second error."""
         with suppress(TrackingError):
-            self.close()
+            self._closer()
 
     def close(self) -> None:
         """Ends what is open.
@@ -239,7 +257,12 @@ class StudyRun:
         Raises:
             TrackingError: something could not be written.
         """
-        self._closer()
+        figures, self._figures = self._figures, None
+        try:
+            if figures is not None:
+                figures.result()
+        finally:
+            self._closer()
 
     def _work(self, schedule: Schedule) -> Work:
         trainer: Trainer
@@ -302,8 +325,8 @@ class StudyRun:
         )
 
     def _keep(self, searched: Searched) -> None:
-        """Keeps the best trials' weights, here and with the tracker, and draws the figures."""
-        from kerasweep.report import top, write_figures
+        """Keeps the best trials' weights, here and with the tracker, and has the figures drawn."""
+        from kerasweep.report import top
 
         best = [t for t in top(searched.trials, self.spec.objective, KEPT_TRIALS) if t.number in searched.snapshots]
         loaded = {folder: snapshots.load(folder) for folder in {searched.snapshots[trial.number] for trial in best}}
@@ -316,5 +339,19 @@ class StudyRun:
             weights = snapshots.named_best(trial.number, snapshots.best_weights(snapshot, trial.number))
             snapshots.save(Snapshot(weights, {}), folder)
             self.tracker.log_files(tuple(folder.iterdir()), "weights", trial.number)
-        figures = write_figures(searched.trials, self.spec.objective, Space(self.spec.space), self.scratch / "figures")
+        self._figures = self._aside.submit(self._draw, searched.trials)
+
+    def _draw(self, trials: tuple[Trial, ...]) -> None:
+        from kerasweep.report import write_figures
+
+        figures = write_figures(trials, self.spec.objective, Space(self.spec.space), self.scratch / "figures")
         self.tracker.log_files(figures, "figures")
+
+
+def _import_ahead() -> None:
+    """What is needed once the search has ended; until then this process has little to do."""
+    import_tensorflow()
+
+    import kerasweep.report.curves
+    import kerasweep.report.importance
+    import kerasweep.report.parallel  # noqa: F401  # the import is the purpose

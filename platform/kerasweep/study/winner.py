@@ -28,7 +28,7 @@ from kerasweep.records import Direction, Metrics, Status, Trial
 from kerasweep.spec.pipeline import PipelineSpec, RegisterSpec, RetrainSpec
 from kerasweep.study.run import StudyRun
 from kerasweep.tracking import open_registry
-from kerasweep.training import Cohort, Outcome
+from kerasweep.training import Outcome
 
 if TYPE_CHECKING:
     import keras
@@ -87,9 +87,8 @@ class Winner:
         cohort, schedule = retrain_cohort(
             self.trial, run.spec.training.fixed, spec.seeds, run.spec.search.seed, run.spec.objective
         )
-        each = tuple(Cohort((member,)) for member in cohort.members)
         self._merged = spec.data == "train+validation"
-        self._trained = run.train(each, schedule, merge=self._merged)
+        self._trained = run.train(cohort, schedule, merge=self._merged)
         if all(outcome.status is Status.FAILED for outcome in self._outcomes):
             raise DeliveryError(f"the winner must train again. Received: {self._outcomes[0].reason}")
         for outcome in self._outcomes:
