@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,7 +68,11 @@ def mlp(params: Params, inputs: Inputs, seed: int) -> keras.Model:
     output = keras.initializers.GlorotUniform(derive(seed, "kernel", "output"))
     stack.append(
         layers.Dense(
-            inputs.outputs, inputs.output_activation, kernel_initializer=output, kernel_regularizer=regularizer, name="output"
+            inputs.outputs,
+            inputs.output_activation,
+            kernel_initializer=output,
+            kernel_regularizer=regularizer,
+            name="output",
         )
     )
     return keras.Sequential(stack)
@@ -84,6 +89,10 @@ def _dropout_seed(seed: int, layer: int) -> int:
     return derive(seed, "dropout", layer)
 
 
+def _drops(params: Params) -> bool:
+    return float(_setting(params, "dropout")) > 0
+
+
 @dataclass(frozen=True)
 class StackedMlp:
     """See ``models.base.Stackable``; ``inputs`` as in ``mlp``."""
@@ -96,7 +105,7 @@ class StackedMlp:
         normalised = bool(_setting(params, "batch_norm")) and bool(hidden)
         kind = (str(_setting(params, "activation")) if hidden else "", normalised, bool(hidden))
         edges = [self._features, *hidden, self.inputs.outputs]
-        return Size(kind, hidden, sum(a * b for a, b in zip(edges, edges[1:], strict=False)))
+        return Size(kind, hidden, sum(a * b for a, b in itertools.pairwise(edges)))
 
     def frame(self, members: Sequence[Params]) -> Frame:
         """As deep and wide as the largest member."""
@@ -113,7 +122,7 @@ class StackedMlp:
             "dropout": max(float(_setting(each, "dropout")) for each in members),
             "l2": max(float(_setting(each, "l2")) for each in members),
         }
-        drops = params["dropout"] > 0
+        drops = _drops(params)
         ends = [f"dropout_{layer}" if drops else f"activation_{layer}" for layer in range(1, depth + 1)]
         own = [(*each, *[0] * (depth - len(each))) for each in hidden]
         uneven = [any(each[layer] != largest[layer] for each in own) for layer in range(depth)]
@@ -121,9 +130,7 @@ class StackedMlp:
             params=params,
             units={f"activation_{i + 1}": [each[i] for each in own] for i in range(depth) if uneven[i]},
             widths={f"dropout_{i + 1}": [each[i] for each in own] for i in range(depth) if uneven[i] and drops},
-            active={
-                ends[i]: [each[i] > 0 for each in own] for i in range(depth) if any(not each[i] for each in own)
-            },
+            active={ends[i]: [each[i] > 0 for each in own] for i in range(depth) if any(not each[i] for each in own)},
             blocks={end: f"hidden_{i + 1}" for i, end in enumerate(ends)},
         )
 
@@ -150,7 +157,9 @@ class StackedMlp:
             if norm:
                 others += [np.zeros(units, np.float32), np.ones(units, np.float32)]
             before = units
-        output = keras.initializers.GlorotUniform(derive(seed, "kernel", "output"))((before, self.inputs.outputs), "float32")
+        output = keras.initializers.GlorotUniform(derive(seed, "kernel", "output"))(
+            (before, self.inputs.outputs), "float32"
+        )
         trainable += [keras.ops.convert_to_numpy(output), np.zeros(self.inputs.outputs, np.float32)]
         return trainable, others
 
@@ -158,7 +167,7 @@ class StackedMlp:
         """Dropout rates and penalties."""
         depth = int(frame.params["n_hidden"])
         found: dict[str, float] = {}
-        if float(frame.params["dropout"]) > 0:
+        if _drops(frame.params):
             found |= {f"dropout_{layer}/rate": float(_setting(params, "dropout")) for layer in range(1, depth + 1)}
         if float(frame.params["l2"]) > 0:
             penalised = [*(f"hidden_{layer}" for layer in range(1, depth + 1)), "output"]
@@ -167,11 +176,10 @@ class StackedMlp:
 
     def seeds(self, seed: int, frame: Frame) -> dict[str, int]:
         """Of the dropout layers."""
-        if not float(frame.params["dropout"]) > 0:
+        if not _drops(frame.params):
             return {}
         return {f"dropout_{layer}": _dropout_seed(seed, layer) for layer in range(1, int(frame.params["n_hidden"]) + 1)}
 
     @property
     def _features(self) -> int:
         return math.prod(self.inputs.shape)
-

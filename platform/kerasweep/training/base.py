@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -63,15 +63,15 @@ class Snapshot:
     """All state of a cohort in training.
 
     Attributes:
-        arrays: by name. The best weights of member 7 are ``best_7_0``, ``best_7_1``, … in the order of ``model.weights``,
-            if it lives or its outcome has weights.
+        arrays: by name. The best weights of member 7 are ``best_7_0``, ``best_7_1``, … in the order of
+            ``model.weights``, if it lives or its outcome has weights.
         state: what fits into JSON.
         decision: the answer to the report at which it was taken; training goes on by obeying it.
     """
 
     arrays: Mapping[str, Array]
     state: Mapping[str, Any]
-    decision: Decision = Decision()
+    decision: Decision = field(default_factory=Decision)
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ class Outcome:
         number: of the member.
         status: FINISHED, STOPPED (by a decision) or FAILED.
         reason: why it failed.
-        weights: the model's weights at its best epoch, in the order of ``model.weights``; empty if it failed. Of a cohort
-            that validates, the ``KEPT_MEMBERS`` best that have ended have them.
+        weights: the model's weights at its best epoch, in the order of ``model.weights``; empty if it failed. Of a
+            cohort that validates, the ``KEPT_MEMBERS`` best that have ended have them.
         history: metrics per epoch.
         epoch: the 1-based best epoch (the last one when there is no validation), None if there is none.
         value: the objective there, None if there is none.

@@ -60,7 +60,9 @@ class KerasTrainer:
             raise ValueError(f"a cohort must have one member to be trained by fit. Received: {len(cohort.members)}")
         member = cohort.members[0]
         if member.changes:
-            raise ValueError(f"hyperparameters change within a stack only. Received: trial {member.number}, trained alone")
+            raise ValueError(
+                f"hyperparameters change within a stack only. Received: trial {member.number}, trained alone"
+            )
         run = _Run(member, self.schedule, validated=data.validation is not None)
         try:
             run.fit(self.models, data, report, resume)

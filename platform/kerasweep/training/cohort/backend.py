@@ -16,6 +16,10 @@ class Backend(Protocol):
         """The function as one program of XLA; arguments and results are nested structures of arrays."""
         ...
 
+    def traced(self, function: Callable[..., Any]) -> Callable[..., Any] | None:
+        """The same without XLA, several times slower, for what XLA has no form for; None if there is no such way."""
+        ...
+
     def gradients(
         self, function: Callable[[list[Tensor]], tuple[Tensor, Any]], weights: Sequence[Tensor]
     ) -> tuple[Any, list[Tensor]]:
@@ -34,6 +38,11 @@ class TensorFlowBackend:
         import tensorflow as tf
 
         return tf.function(function, jit_compile=True, autograph=False)  # type: ignore[no-any-return]
+
+    def traced(self, function: Callable[..., Any]) -> Callable[..., Any] | None:
+        import tensorflow as tf
+
+        return tf.function(function, autograph=False)  # type: ignore[no-any-return]
 
     def gradients(
         self, function: Callable[[list[Tensor]], tuple[Tensor, Any]], weights: Sequence[Tensor]
@@ -59,6 +68,9 @@ class JaxBackend:
         import jax
 
         return jax.jit(function)  # type: ignore[no-any-return]
+
+    def traced(self, function: Callable[..., Any]) -> Callable[..., Any] | None:
+        return None
 
     def gradients(
         self, function: Callable[[list[Tensor]], tuple[Tensor, Any]], weights: Sequence[Tensor]

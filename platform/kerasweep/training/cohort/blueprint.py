@@ -37,6 +37,7 @@ class Model:
         metrics: Keras's metrics by name.
         weighted: names of those that heed sample weights.
         exact: whether rows that fill up the last batch could do harm, so that it must be as short as it is.
+        mapped: its layers without a stacked form of their own, for which ``vectorized_map`` stands in.
     """
 
     template: keras.Model
@@ -49,6 +50,7 @@ class Model:
     metrics: Mapping[str, keras.metrics.Metric]
     weighted: frozenset[str]
     exact: bool
+    mapped: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,8 @@ def examine(model: keras.Model, x: Array, y: Array) -> Model:
         drawing = [v for v in layer._non_trainable_variables if layers.seed_variable(v)] + [
             generator.state for generator in layer._seed_generators
         ]
-        if any(id(state) not in counted for state in drawing):
+        silent = not getattr(layer, "dropout", 1) and not getattr(layer, "recurrent_dropout", 1)  # a recurrent cell
+        if not silent and any(id(state) not in counted for state in drawing):
             raise Unstackable(f"layer {layer.name} ({type(layer).__name__}), which draws random numbers")
         if layer in dropouts and len(layer._inbound_nodes) > 1:
             raise Unstackable(f"layer {layer.name} (Dropout used {len(layer._inbound_nodes)} times)")
@@ -122,6 +125,7 @@ def examine(model: keras.Model, x: Array, y: Array) -> Model:
         metrics=metrics,
         weighted=weighted,
         exact=not _fills_harmlessly(model),
+        mapped=tuple(f"{each.name} ({type(each).__name__})" for each in own if not layers.has_form(each)),
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from kerasweep.models.base import ModelBuilder, Size, Stackable, optimizer_of
 from kerasweep.models.families import FamilyBuilder
 from kerasweep.spec.families import TRAINING_PARAMETERS
-from kerasweep.training.base import Member, TrainingArrays
+from kerasweep.training.base import Array, Member, TrainingArrays
 from kerasweep.training.cohort import blueprint, optimizers
 from kerasweep.training.cohort.errors import Unstackable
 from kerasweep.training.cohort.packing import Work, pack
@@ -69,7 +69,7 @@ def _family(
 ) -> Crew:
     """Models of a family need not be built one by one: their sizes are known, and smaller ones are filled up."""
     stackable = models.stackable
-    kinds: defaultdict[Hashable, list[tuple[Member, Size]]] = defaultdict(list)
+    kinds: defaultdict[tuple[Hashable, int], list[tuple[Member, Size]]] = defaultdict(list)
     alone: dict[int, str] = {}
     for member in members:
         size = stackable.size(member.params)
@@ -81,9 +81,9 @@ def _family(
         kinds[size.kind, batch_size(member)].append((member, size))
     squads = []
     for (_, batch), group in kinds.items():
-        work = Work(epochs, len(data.x), min(int(batch), len(data.x)))
+        work = Work(epochs, len(data.x), min(batch, len(data.x)))
         for run in pack([size for _, size in group], work):
-            squads.append(Squad(_framed(models, stackable, [group[i][0] for i in run], data, programs), int(batch)))
+            squads.append(Squad(_framed(models, stackable, [group[i][0] for i in run], data, programs), batch))
     return Crew(tuple(squads), alone, {})
 
 
@@ -98,7 +98,7 @@ def _framed(
     for member in members:
         own = stackable.weights(member.params, member.seed, frame)
         trainable, others = ([np.zeros(0) if each is None else each for each in values] for values in own)
-        sizes.append(tuple(tuple(None if each is None else each.shape for each in values) for values in own))
+        sizes.append(([_extent(each) for each in own[0]], [_extent(each) for each in own[1]]))
         parts.append(
             blueprint.Part(
                 optimizer=optimizers.settings_from(*optimizer_of(member.params)),
@@ -119,19 +119,25 @@ def _framed(
         ),
         blocks=frame.blocks,
         units={
-            layer: (np.arange(template.get_layer(layer).output.shape[-1])[None, :] < np.array(units)[:, None]).astype(np.float32)
+            layer: (np.arange(template.get_layer(layer).output.shape[-1])[None, :] < np.array(units)[:, None]).astype(
+                np.float32
+            )
             for layer, units in frame.units.items()
         },
         widths={layer: np.array(units, np.int32) for layer, units in frame.widths.items()},
         active={layer: np.array(active, np.float32) for layer, active in frame.active.items()},
-        sizes=tuple(sizes),
+        sizes=sizes,
     )
     return Stack(shape, [member.number for member in members], parts, programs)
 
 
+def _extent(values: Array | None) -> tuple[int, ...] | None:
+    return None if values is None else tuple(values.shape)
+
+
 def _built(models: ModelBuilder, members: Sequence[Member], data: TrainingArrays, programs: Programs) -> Crew:
     """Any other models are built, each, and those that turn out the same go together."""
-    groups: defaultdict[Hashable, list[tuple[int, blueprint.Part]]] = defaultdict(list)
+    groups: defaultdict[tuple[Hashable, int], list[tuple[int, blueprint.Part]]] = defaultdict(list)
     templates: dict[Hashable, blueprint.Model] = {}
     alone: dict[int, str] = {}
     failed: dict[int, str] = {}
@@ -159,7 +165,7 @@ def _built(models: ModelBuilder, members: Sequence[Member], data: TrainingArrays
         limit = _most(templates[key])
         for start in range(0, len(group), limit):
             numbers, parts = zip(*group[start : start + limit], strict=True)
-            squads.append(Squad(Stack(shape, numbers, parts, programs), int(key[1])))  # type: ignore[index]
+            squads.append(Squad(Stack(shape, numbers, parts, programs), key[1]))
     return Crew(tuple(squads), alone, failed)
 
 
@@ -167,4 +173,3 @@ def _most(model: blueprint.Model) -> int:
     """How many members of a built model go into one stack: their weights should stay in a core's cache."""
     weights = sum(int(np.prod(variable.shape)) for variable in model.trainable)
     return max(4, min(SIZES[-1], 2**20 // max(1, weights)))
-

@@ -96,6 +96,8 @@ class Pass:
 
     def value(self, variable: keras.Variable) -> Tensor:
         """A variable's values ``(members, …)``, as they are by now."""
+        if seed_variable(variable):  # of a generator that never draws
+            return self._wide(variable.value[None])
         return self.updates.get(id(variable), self.variables[id(variable)])
 
     def knob(self, layer: keras.Layer, setting: str) -> Tensor:
@@ -132,10 +134,19 @@ class Pass:
         import keras
         from keras import ops, tree
 
-        arguments = {name: value for name, value in arguments.items() if name != "training" and value is not None}
-        wide = tree.map_structure(lambda x: ops.broadcast_to(x, (self.members, *x.shape[1:])), inputs)
         if not isinstance(layer, keras.Layer):
-            return ops.vectorized_map(lambda given: layer(*given, **arguments), wide)
+            leaves = tree.flatten((inputs, arguments))
+            places = [i for i, leaf in enumerate(leaves) if hasattr(leaf, "shape") and hasattr(leaf, "dtype")]
+
+            def operated(tensors: list[Tensor]) -> Tensor:
+                filled = list(leaves)
+                for place, tensor in zip(places, tensors, strict=True):
+                    filled[place] = tensor
+                given, named = tree.pack_sequence_as((inputs, arguments), filled)
+                return layer(*given, **named)
+
+            return ops.vectorized_map(operated, [self._wide(leaves[place]) for place in places])
+        wide = tree.map_structure(self._wide, inputs)
         own, rest = layer.trainable_variables, layer.non_trainable_variables
 
         def one(given: tuple[list[Tensor], list[Tensor], Any]) -> tuple[Tensor, list[Tensor]]:
@@ -144,12 +155,17 @@ class Pass:
             output, updated = layer.stateless_call(given[0], given[1], *given[2], **more)
             return output, updated
 
-        output, updated = ops.vectorized_map(
-            one, ([self.value(v) for v in own], [self.value(v) for v in rest], wide)
-        )
+        output, updated = ops.vectorized_map(one, ([self.value(v) for v in own], [self.value(v) for v in rest], wide))
         if self.training:
-            self.updates.update({id(v): new for v, new in zip(rest, updated, strict=True)})
+            for variable, new in zip(rest, updated, strict=True):
+                self.updates[id(variable)] = ops.reshape(new, (self.members, *variable.shape))
         return output
+
+    def _wide(self, x: Tensor) -> Tensor:
+        """A value that all members share, once for each."""
+        from keras import ops
+
+        return ops.broadcast_to(x, (self.members, *x.shape[1:]))
 
 
 @dataclass(frozen=True)
@@ -196,6 +212,11 @@ _ROW_WISE_WITH_WEIGHTS = (
 def row_wise(layer: Any) -> bool:
     """Whether a layer has no weights, no randomness, and treats every row by itself."""
     return _is_one_of(layer, _ROW_WISE)
+
+
+def has_form(layer: Any) -> bool:
+    """Whether a layer has a stacked form of its own."""
+    return type(layer) in _rules() or row_wise(layer) or _is_one_of(layer, ("InputLayer",)) or is_graph(layer)
 
 
 def heeds_fill(operation: Any) -> bool:

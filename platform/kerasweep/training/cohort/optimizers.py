@@ -235,7 +235,13 @@ def _rates(rate: float | Schedule, done: int, steps: int) -> NDArray[np.float64]
 
 
 def update(
-    weight: Tensor, gradient: Tensor, momentum: Tensor | None, second: Tensor | None, row: Tensor, scaled: Tensor, has: Slots
+    weight: Tensor,
+    gradient: Tensor,
+    momentum: Tensor | None,
+    second: Tensor | None,
+    row: Tensor,
+    scaled: Tensor,
+    has: Slots,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """One step of one weight.
 
@@ -253,6 +259,7 @@ def update(
     """
     from keras import ops
 
+    gradient = ops.reshape(gradient, weight.shape)  # vectorized_map may have lost what is known of its shape
     each = (-1,) + (1,) * (len(weight.shape) - 1)
 
     def coefficient(index: int) -> Tensor:

@@ -1,7 +1,7 @@
 """The random bits of Keras's Dropout on TensorFlow, for many members at once.
 
-A member of a cohort must drop the very units that its own ``Model.fit`` would drop. TensorFlow's stateless generator has
-no form for a stack of seeds, so its bits are computed here.
+A member of a cohort must drop the very units that its own ``Model.fit`` would drop. TensorFlow's stateless generator
+has no form for a stack of seeds, so its bits are computed here.
 
 Source: Salmon, Moraes, Dror, Shaw: Parallel Random Numbers: As Easy as 1, 2, 3, SC 2011 (Philox4x32-10); which counter
 and which key a seed gives, and how bits become numbers, is TensorFlow's.
@@ -44,14 +44,14 @@ def keys(seeds: NDArray[np.int64], counts: NDArray[np.int64]) -> Words:
 
 def _rounds_on_host(counter: tuple[Words, ...], key: tuple[Words, ...]) -> tuple[Words, ...]:
     a, b, c, d = counter
-    k, l = key
+    key_0, key_1 = key
     with np.errstate(over="ignore"):
         for _ in range(_ROUNDS):
             first = a.astype(np.uint64) * np.uint64(_MULTIPLIERS[0])
             second = c.astype(np.uint64) * np.uint64(_MULTIPLIERS[1])
             high = [(product >> np.uint64(32)).astype(np.uint32) for product in (first, second)]
-            a, b, c, d = high[1] ^ b ^ k, second.astype(np.uint32), high[0] ^ d ^ l, first.astype(np.uint32)
-            k, l = k + np.uint32(_WEYL[0]), l + np.uint32(_WEYL[1])
+            a, b, c, d = high[1] ^ b ^ key_0, second.astype(np.uint32), high[0] ^ d ^ key_1, first.astype(np.uint32)
+            key_0, key_1 = key_0 + np.uint32(_WEYL[0]), key_1 + np.uint32(_WEYL[1])
     return a, b, c, d
 
 
@@ -81,17 +81,17 @@ def uniform(state: Tensor, count: int) -> Tensor:
         return top, x * word(factor)
 
     groups = -(-count // 4)
-    k, l, c, d = (state[:, i : i + 1] for i in range(4))
+    key_0, key_1, c, d = (state[:, i : i + 1] for i in range(4))
     a = ops.convert_to_tensor(np.arange(groups, dtype=np.uint32))[None, :]
     b = ops.zeros_like(a)
     for _ in range(_ROUNDS):
         (high_a, low_a), (high_c, low_c) = multiply(a, _MULTIPLIERS[0]), multiply(c, _MULTIPLIERS[1])
         a, b, c, d = (
-            ops.bitwise_xor(ops.bitwise_xor(high_c, b), k),
+            ops.bitwise_xor(ops.bitwise_xor(high_c, b), key_0),
             low_c,
-            ops.bitwise_xor(ops.bitwise_xor(high_a, d), l),
+            ops.bitwise_xor(ops.bitwise_xor(high_a, d), key_1),
             low_a,
         )
-        k, l = k + word(_WEYL[0]), l + word(_WEYL[1])
+        key_0, key_1 = key_0 + word(_WEYL[0]), key_1 + word(_WEYL[1])
     bits = ops.reshape(ops.stack([a, b, c, d], axis=-1), (-1, groups * 4))[:, :count]
     return ops.cast(ops.cast(ops.bitwise_and(bits, word(_MANTISSA)), "int32"), "float32") * np.float32(2.0**-23)

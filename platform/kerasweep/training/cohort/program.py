@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from kerasweep.training.cohort import optimizers
@@ -69,11 +69,10 @@ class Epoch:
     keys: Mapping[str, Tensor]
 
 
-@dataclass(frozen=True)
 class Program:
     """Trains a stack for one epoch, and validates it.
 
-    Attributes:
+    Args:
         model: the stack's.
         blocks: see ``Padding.blocks``.
         slots: what the optimisers keep.
@@ -81,16 +80,33 @@ class Program:
         validation_batch: rows validated at a time.
     """
 
-    model: Model
-    blocks: Mapping[str, str]
-    slots: optimizers.Slots
-    members: int
-    validation_batch: int
-    run: Any = field(init=False, repr=False)
+    def __init__(
+        self, model: Model, blocks: Mapping[str, str], slots: optimizers.Slots, members: int, validation_batch: int
+    ) -> None:
+        self.model = model
+        self.blocks = blocks
+        self.slots = slots
+        self.members = members
+        self.validation_batch = validation_batch
+        self._compiled = backend().compiled(self._epoch)
+        self._tried = False
 
-    def __post_init__(self) -> None:
-        compiled = backend().compiled(self._epoch)
-        object.__setattr__(self, "run", lambda *arguments: compiled(*(_plain(each) for each in arguments)))
+    def run(self, state: State, fixed: Fixed, rows: Rows, epoch: Epoch) -> tuple[State, dict[str, Tensor]]:
+        """The state after an epoch, and metric -> ``(members,)``.
+
+        What XLA has no form for, such as a recurrent layer under ``vectorized_map``, is run without it.
+        """
+        arguments = (state, *(dict(vars(each)) for each in (fixed, rows, epoch)))
+        try:
+            result = self._compiled(*arguments)
+        except Exception:
+            traced = backend().traced(self._epoch)
+            if self._tried or traced is None:
+                raise
+            result = traced(*arguments)
+            self._compiled = traced
+        self._tried = True
+        return result  # type: ignore[no-any-return]
 
     def _epoch(
         self, state: State, fixed: dict[str, Any], rows: dict[str, Any], epoch: dict[str, Any]
@@ -190,7 +206,9 @@ class Program:
             return self._counted(sums, y, predictions, total, None, None)
 
         def chunk(i: Tensor, sums: list[Any]) -> list[Any]:
-            return batch(sums, *(ops.slice(a, (i * size, *([0] * (len(a.shape) - 1))), (size, *a.shape[1:])) for a in (x, y)))
+            return batch(
+                sums, *(ops.slice(a, (i * size, *([0] * (len(a.shape) - 1))), (size, *a.shape[1:])) for a in (x, y))
+            )
 
         whole = count // size
         sums = ops.fori_loop(0, whole, chunk, sums)
@@ -199,7 +217,12 @@ class Program:
         return sums
 
     def _pass(
-        self, values: Sequence[Tensor], others: Sequence[Tensor], fixed: dict[str, Any], training: bool, real: Tensor | None
+        self,
+        values: Sequence[Tensor],
+        others: Sequence[Tensor],
+        fixed: dict[str, Any],
+        training: bool,
+        real: Tensor | None,
     ) -> Pass:
         variables = {id(v): value for v, value in zip(self.model.trainable, values, strict=True)}
         variables |= {id(v): value for v, value in zip(self.model.others, others, strict=True)}
@@ -226,9 +249,3 @@ class Program:
         for name, each, state in zip(self.model.metrics, measured, sums[1:], strict=True):
             results[prefix + name] = each.result(state)
         return results
-
-
-def _plain(given: Any) -> Any:
-    """A dataclass of arrays as a dictionary: what every backend can take apart."""
-    return given if isinstance(given, dict) else dict(vars(given))
-

@@ -15,6 +15,7 @@ from kerasweep.training.cohort.blueprint import Model, Part
 from kerasweep.training.cohort.program import Epoch, Fixed, Program, Rows, State
 
 Tensor = Any
+Extents = Sequence[tuple[int, ...] | None]
 
 # Stacks have these sizes only, so that few programs are compiled; what is missing is filled up with copies.
 SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)
@@ -44,7 +45,7 @@ class Shape:
     units: Mapping[str, Array] = field(default_factory=dict)
     widths: Mapping[str, Array] = field(default_factory=dict)
     active: Mapping[str, Array] = field(default_factory=dict)
-    sizes: tuple[tuple[tuple[tuple[int, ...] | None, ...], tuple[tuple[int, ...] | None, ...]], ...] | None = None
+    sizes: Sequence[tuple[Extents, Extents]] | None = None
 
 
 @dataclass
@@ -115,14 +116,20 @@ class Stack:
         self._keeps = optimizers.slots([part.optimizer for part in parts])
         from keras import ops
 
-        trainable = [self._padded(values, True, i) for i, values in enumerate(zip(*(p.trainable for p in parts), strict=True))]
-        others = [self._padded(values, False, i) for i, values in enumerate(zip(*(p.others for p in parts), strict=True))]
+        trainable = [
+            self._padded(values, True, i) for i, values in enumerate(zip(*(p.trainable for p in parts), strict=True))
+        ]
+        others = [
+            self._padded(values, False, i) for i, values in enumerate(zip(*(p.others for p in parts), strict=True))
+        ]
         starts = optimizers.accumulators([part.optimizer for part in parts])
         self._state: State = {
             "weights": [ops.convert_to_tensor(values) for values in trainable],
             "momentum": [ops.zeros(values.shape) for values in trainable] if self._keeps.momentum else [],
             "second": [
-                ops.convert_to_tensor(np.broadcast_to(starts.reshape(-1, *[1] * (values.ndim - 1)), values.shape).copy())
+                ops.convert_to_tensor(
+                    np.broadcast_to(starts.reshape(-1, *[1] * (values.ndim - 1)), values.shape).copy()
+                )
                 for values in trainable
             ]
             if self._keeps.second
@@ -136,6 +143,11 @@ class Stack:
     def numbers(self) -> list[int]:
         """The members, by slot; copies that fill up the stack are left out."""
         return [slot.number for slot in self._slots if slot.number is not None]
+
+    @property
+    def mapped(self) -> tuple[str, ...]:
+        """See ``Model``."""
+        return self._shape.model.mapped
 
     @property
     def size(self) -> int:
@@ -226,6 +238,7 @@ class Stack:
         """
         from keras import ops
 
+        self._make_room([other._slots[other._index(source)].optimizer for other, source, _ in copies.values()])
         joined = {kind: list(values) for kind, values in self._state.items()}
         places = list(range(self.size))
         clock = optimizers.Clock(list(self._clock.steps), list(self._clock.products))
@@ -237,26 +250,33 @@ class Stack:
             else:
                 places[to] = len(joined["weights"][0])
                 arrived = other._carried(at, self)
-                joined = {kind: [ops.concatenate(pair) for pair in zip(joined[kind], arrived[kind], strict=True)] for kind in joined}
+                joined = {
+                    kind: [ops.concatenate(pair) for pair in zip(joined[kind], arrived[kind], strict=True)]
+                    for kind in joined
+                }
             clock.steps[to], clock.products[to] = other._clock.steps[at], other._clock.products[at]
             theirs = other._slots[at]
-            slots[to] = replace(self._slots[to], optimizer=theirs.optimizer, knobs=dict(theirs.knobs), origin=theirs.origin)
+            origin = theirs.origin if other is self else self._slots[to].origin
+            slots[to] = replace(self._slots[to], optimizer=theirs.optimizer, knobs=dict(theirs.knobs), origin=origin)
             self._change(slots[to], params)
 
         def carry_out() -> None:
             index = ops.convert_to_tensor(np.array(places, np.int32))
-            self._state = {kind: [ops.take(value, index, axis=0) for value in values] for kind, values in joined.items()}
+            self._state = {
+                kind: [ops.take(value, index, axis=0) for value in values] for kind, values in joined.items()
+            }
             self._clock = clock
             for to, slot in slots.items():
                 self._slots[to] = slot
-            self._make_room()
+            self._make_room([slot.optimizer for slot in slots.values()])
 
         return carry_out
 
     def change(self, number: int, params: Params) -> None:
         """Changes hyperparameters of a member."""
-        self._change(self._slots[self._index(number)], params)
-        self._make_room()
+        slot = self._slots[self._index(number)]
+        self._change(slot, params)
+        self._make_room([slot.optimizer])
 
     def leave(self, numbers: Container[int]) -> None:
         """Members end; the others are gathered into a smaller stack where there is a size for it."""
@@ -282,6 +302,7 @@ class Stack:
             "knobs": [slot.knobs for slot in self._slots],
             "rates": [None if callable(s.optimizer.learning_rate) else s.optimizer.learning_rate for s in self._slots],
             "coefficients": [dict(slot.optimizer.coefficients) for slot in self._slots],
+            "keeps": vars(self._keeps),
             "steps": self._clock.steps,
             "products": self._clock.products,
         }
@@ -299,12 +320,14 @@ class Stack:
             )
         ]
         self._clock = optimizers.Clock(list(host["steps"]), list(host["products"]))
-        self._state = {
-            kind: [ops.convert_to_tensor(arrays[f"{kind}_{i}"]) for i in range(len(values))]
-            for kind, values in self._state.items()
-        }
-        count = sum(name.startswith("kept_") for name in arrays)
-        self._best = [ops.convert_to_tensor(arrays[f"kept_{i}"]) for i in range(count)]
+        self._keeps = optimizers.Slots(**host["keeps"])
+
+        def listed(kind: str) -> list[Tensor]:
+            count = sum(name.startswith(f"{kind}_") for name in arrays)
+            return [ops.convert_to_tensor(arrays[f"{kind}_{i}"]) for i in range(count)]
+
+        self._state = {kind: listed(kind) for kind in self._state}
+        self._best = listed("kept")
 
     @staticmethod
     def _restored(optimizer: optimizers.Settings, rate: float | None, own: dict[str, float]) -> optimizers.Settings:
@@ -318,14 +341,13 @@ class Stack:
             if setting in params:
                 slot.knobs[knob] = float(params[setting])
 
-    def _make_room(self) -> None:
-        """Adds what the optimisers need since a change: a momentum that was 0 for all."""
+    def _make_room(self, arriving: Sequence[optimizers.Settings]) -> None:
+        """Adds what the optimisers of arriving members need: a momentum where all had none, clipping likewise."""
         from keras import ops
 
-        needed = optimizers.slots([slot.optimizer for slot in self._slots])
-        if needed.momentum and not self._keeps.momentum:
+        has, needed = self._keeps, optimizers.slots(arriving)
+        if needed.momentum and not has.momentum:
             self._state["momentum"] = [ops.zeros_like(value) for value in self._state["weights"]]
-        has = self._keeps
         self._keeps = optimizers.Slots(needed.momentum or has.momentum, has.second, needed.clip or has.clip)
 
     def _carried(self, at: int, to: Stack) -> dict[str, list[Tensor]]:
@@ -335,15 +357,15 @@ class Stack:
         def fitted(value: Tensor, variable: Any) -> Tensor:
             own = np.asarray(value[at])
             room = np.zeros((1, *variable.shape), np.float32)
-            common = tuple(slice(min(a, b)) for a, b in zip(own.shape, variable.shape, strict=True))
-            room[(0, *common)] = own[common]
+            common: tuple[slice, ...] = tuple(slice(min(a, b)) for a, b in zip(own.shape, variable.shape, strict=True))
+            room[0][common] = own[common]
             return ops.convert_to_tensor(room)
 
         variables = {"others": to._shape.model.others}
         carried = {}
         for kind, targets in to._state.items():
             shapes = variables.get(kind, to._shape.model.trainable)[: len(targets)]
-            values = self._state[kind] or [ops.zeros_like(value) for value in self._state["weights"]]
+            values = self._state[kind] or [ops.zeros_like(value) for value in self._state["weights"][: len(targets)]]
             carried[kind] = [fitted(value, variable) for value, variable in zip(values, shapes, strict=True)]
         return carried
 
@@ -364,7 +386,9 @@ class Stack:
         if places == list(range(len(self._state["weights"][0]) if self._state["weights"] else 0)):
             return
         index = ops.convert_to_tensor(np.array(places, np.int32))
-        self._state = {kind: [ops.take(value, index, axis=0) for value in values] for kind, values in self._state.items()}
+        self._state = {
+            kind: [ops.take(value, index, axis=0) for value in values] for kind, values in self._state.items()
+        }
         self._best = [ops.take(value, index, axis=0) for value in self._best]
 
     def _fixed(self) -> Fixed:
@@ -388,7 +412,7 @@ class Stack:
         stacked = np.zeros((len(values), *variable.shape), np.float32)
         for row, value in enumerate(values):
             if value.size:
-                stacked[(row, *(slice(size) for size in value.shape))] = value
+                stacked[row][tuple(slice(size) for size in value.shape)] = value
         return stacked
 
     def _unpadded(self, values: Sequence[Array], row: int) -> tuple[Array, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -183,10 +183,11 @@ class _Training:
             elif not isinstance(error, Exception):
                 raise error
             else:
-                numbers = self._squads[i].stack.numbers
+                numbers, mapped = self._squads[i].stack.numbers, self._squads[i].stack.mapped
                 del self._squads[i]
                 if self._epoch == 0:  # what a stack cannot do, fit may
-                    self._send_alone(dict.fromkeys(numbers, reason(error)))
+                    cause = f"layer {', '.join(mapped)}: {reason(error)}" if mapped else reason(error)
+                    self._send_alone(dict.fromkeys(numbers, cause))
                 else:
                     failures |= dict.fromkeys(numbers, reason(error))
         for number, solo in self._solos.items():
@@ -325,9 +326,9 @@ def _rows(data: TrainingArrays) -> Rows:
     """The data on the device."""
     from keras import ops
 
-    def moved(arrays: Iterable[Array]) -> list[Any]:
-        return [ops.convert_to_tensor(array) for array in arrays]
+    def moved(array: Array) -> Any:
+        return ops.convert_to_tensor(array)
 
-    x, y = moved((data.x, data.y))
-    weights = None if data.weights is None else ops.convert_to_tensor(data.weights)
-    return Rows(x, y, weights, None if data.validation is None else tuple(moved(data.validation)))  # type: ignore[arg-type]
+    weights = None if data.weights is None else moved(data.weights)
+    validation = None if data.validation is None else (moved(data.validation[0]), moved(data.validation[1]))
+    return Rows(moved(data.x), moved(data.y), weights, validation)
