@@ -23,13 +23,20 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 RESULTS = Path(__file__).resolve().parent / "results" / "tracking.json"
 EXPERIMENT = "tracking"
 METRICS = ("loss", "mae", "mse", "val_loss", "val_mae", "val_mse")
-PARAMS = {"n_hidden": 2, "n_neurons": 42, "learning_rate": 3e-3, "activation": "relu", "optimizer": "sgd"}
+PARAMS: dict[str, int | float | str] = {
+    "n_hidden": 2,
+    "n_neurons": 42,
+    "learning_rate": 3e-3,
+    "activation": "relu",
+    "optimizer": "sgd",
+}
 COHORT = 64
 SAMPLE = 64  # trials of the slow ways
 PACKAGES = ("kerasweep", "mlflow", "sqlalchemy")
@@ -187,12 +194,12 @@ def check(uri: str, trials: int, epochs: int) -> None:
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name(EXPERIMENT)
     assert experiment is not None
-    runs, token = {}, None
-    while token is not None or not runs:
-        page = client.search_runs([experiment.experiment_id], max_results=1000, page_token=token)
+    runs: dict[str, Any] = {}
+    token: str | None = ""
+    while token is not None:
+        page = client.search_runs([experiment.experiment_id], max_results=1000, page_token=token or None)
         runs |= {run.info.run_name: run for run in page}
-        if (token := page.token) is None:
-            break
+        token = page.token or None
     for number in range(trials):
         run, last = runs[f"trial {number:04d}"], history(number, epochs)[-1]
         assert run.info.status == "FINISHED"
