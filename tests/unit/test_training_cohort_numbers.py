@@ -130,11 +130,12 @@ def test_members_of_the_family_get_the_numbers_of_fit_whatever_their_size_and_op
         agree(outcome, alone(models, member, data))
 
 
-def test_a_masked_narrow_shallow_member_equals_its_own_network() -> None:
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_a_masked_narrow_shallow_member_equals_its_own_network(dropout: float) -> None:
     """All of one stack: one program, as deep and wide as the largest."""
     models = FamilyBuilder("mlp", Inputs((6,), Task.REGRESSION, 2))
     sizes = [{"n_hidden": 1, "n_neurons": 3}, {"n_hidden": 3, "n_neurons": 9}, {"n_hidden": 2, "n_neurons": 5}]
-    common = {"activation": "sigmoid", "dropout": 0.3, "batch_norm": True, "learning_rate": 0.01, "batch_size": 16}
+    common = {"activation": "sigmoid", "dropout": dropout, "batch_norm": True, "learning_rate": 0.01, "batch_size": 16}
     members = cohort([{**common, **size} for size in sizes])
     data = arrays(Task.REGRESSION)
     outcomes, _ = together(models, members, data)
