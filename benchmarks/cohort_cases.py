@@ -33,7 +33,7 @@ class Sizes:
     epochs: int = 3
     housing: int | None = None
     fashion: int | None = None
-    images: int | None = 10_000
+    images: int | None = 2000
     members: int = 64
     growth_members: tuple[int, ...] = (1, 4, 8, 16, 32, 64, 128, 256)
     widths: tuple[int, ...] = (16, 32, 64, 128, 256)

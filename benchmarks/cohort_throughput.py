@@ -14,7 +14,8 @@ Seconds of a model-epoch are the median over all epochs but the first of each tr
 is the start: building, and compiling once. "Over 10 epochs" counts both. The arithmetic that networks need (two
 operations for a multiplication, forwards, back to the weights and back to the inputs) is compared with the rate of one
 large product of matrices on all cores. `KerasTrainer` is what kerasweep trains with that cannot be stacked: `Model.fit`
-with a whole epoch in one call; the first epoch's loss must be the same as in the cohort.
+with a whole epoch in one call; the first epoch's loss must be the same as in the cohort. The networks and how much of
+them is measured stand in `cohort_cases.py`.
 """
 
 from __future__ import annotations
