@@ -39,7 +39,7 @@ class Sizes:
     widths: tuple[int, ...] = (16, 32, 64, 128, 256)
     batches: tuple[int, ...] = (16, 32, 64, 128, 256)
     shares: tuple[float, ...] = (0.125, 0.25, 0.5)
-    fashion_members: tuple[int, ...] = (4, 8, 16)
+    fashion_members: tuple[int, ...] = (4, 8)
     conv_members: tuple[int, ...] = (16,)
 
 
