@@ -1,6 +1,6 @@
-"""Searches on a real Ray with real training: schedulers, reproducibility, and workers that die.
+"""Searches on a real Ray with real training: schedulers, reproducibility, and workers that die; alone and in cohorts.
 
-One Ray serves the whole module; a search costs the start of its two workers and little else.
+One Ray serves the whole module; a search costs the start of its workers and little else.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from typing import Any
 import pytest
 
 from kerasweep.data import load_search
-from kerasweep.dispatch import RaySession, Work
-from kerasweep.records import Metrics, Status, Trial
+from kerasweep.dispatch import RaySession, Work, epochs_of
+from kerasweep.records import Direction, Metrics, Objective, Status, Trial
+from kerasweep.report import top
 from kerasweep.scheduling import bracket_of, hyperband_brackets
 from kerasweep.spec import pipeline_from_mapping
 from kerasweep.spec.pipeline import ResourcesSpec
 from kerasweep.study.events import Progress
 from kerasweep.study.ledger import Watchers
-from kerasweep.study.run import Origin, models_for
-from kerasweep.study.search import Searched, SearchPlace, run_search, search_schedule
+from kerasweep.study.run import KEPT_TRIALS, Origin, models_for
+from kerasweep.study.search import Searched, SearchPlace, run_search, search_schedule, search_size
 from kerasweep.tracking import StudyHeader
-from kerasweep.training import KerasTrainer, snapshots
+from kerasweep.training import CohortTrainer, KerasTrainer, Trainer, snapshots
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -122,6 +123,8 @@ class Notes:
         self.said.append(message)
 
 
+LOSS = Objective("val_loss", Direction.MINIMIZE)
+
 Search = Callable[..., tuple[Searched, Notes]]
 
 
@@ -137,22 +140,33 @@ def search(session: RaySession, tmp_path_factory: pytest.TempPathFactory) -> Sea
     """Runs a search in a folder that holds the user's module."""
 
     def run(
-        builder: str, space: Mapping[str, Any], settings: Mapping[str, Any], folder: Path
+        builder: str,
+        space: Mapping[str, Any],
+        settings: Mapping[str, Any],
+        folder: Path,
+        cohort: int | str = "off",
+        patience: int = 2,
     ) -> tuple[Searched, Notes]:
         mapping = {
             "name": "search",
             "data": {"name": "wine"},
-            "model": {"builder": builder},
+            "model": {"builder": builder} if ":" in builder else {"family": builder},
             "space": {"parameters": space},
             "search": {"seed": 9, **settings},
-            "training": {"early_stopping": {"patience": 2}},
+            "training": {"early_stopping": {"patience": patience}},
+            "resources": {"cohort": cohort},
         }
         spec = pipeline_from_mapping(mapping, folder).spec
         data = load_search(spec.data, folder)
-        work = Work(KerasTrainer(models_for(spec, data, Origin(folder)), search_schedule(spec)), data, (str(folder),))
+        models, schedule = models_for(spec, data, Origin(folder)), search_schedule(spec)
+        allocation = session.allocation(spec, search_size(spec), data)
+        trainer: Trainer = KerasTrainer(models, schedule)
+        if allocation.cohort > 1:
+            trainer = CohortTrainer(models, schedule, allocation.threads)
+        work = Work(trainer, data, (str(folder),))
         storage = tmp_path_factory.mktemp("checkpoints")
         notes = Notes()
-        place = SearchPlace(session, session.allocation(spec.search.trials), storage, "search")
+        place = SearchPlace(session, allocation, storage, "search")
         searched = run_search(spec, work, place, Watchers(notes, notes))
         for notes_of in ([trial.number for trial in notes.ended], notes.begun):
             assert sorted(notes_of) == [trial.number for trial in searched.trials]
@@ -170,9 +184,11 @@ def moody(search: Search, tmp_path_factory: pytest.TempPathFactory) -> Search:
         "mood": {"type": "choice", "values": ["good", "bad", "wild", "still"]},
     }
 
-    def run(searcher: object, scheduler: object, trials: int, epochs: int = 6) -> tuple[Searched, Notes]:
+    def run(
+        searcher: object, scheduler: object, trials: int, epochs: int = 6, cohort: int | str = "off"
+    ) -> tuple[Searched, Notes]:
         settings = {"searcher": searcher, "scheduler": scheduler, "trials": trials, "max_epochs": epochs}
-        return search("moody:build", space, settings, folder)
+        return search("moody:build", space, settings, folder, cohort)
 
     return run
 
@@ -199,8 +215,8 @@ def check_moods(searched: Searched, notes: Notes, trials: int, epochs: int) -> N
                 assert len(trial.history) <= 3  # the first epoch is the best, and patience is 2
             case "good" if not by_scheduler:
                 assert trial.status is Status.FINISHED
-        if trial.status is not Status.FAILED:
-            assert trial.number in searched.snapshots
+    for trial in top(searched.trials, LOSS, KEPT_TRIALS):  # those of others are deleted on the way
+        assert trial.number in searched.snapshots
     counts = Counter(trial.status for trial in searched.trials)
     last = notes.steps[-1]
     assert (last.finished, last.stopped, last.failed, last.running) == (
@@ -212,20 +228,26 @@ def check_moods(searched: Searched, notes: Notes, trials: int, epochs: int) -> N
 
 
 def same(one: Searched, two: Searched) -> None:
-    """The same trials with the same numbers, bit by bit, down to the weights."""
+    """The same trials with the same numbers, bit by bit, down to the weights that are kept."""
 
     def facts(searched: Searched) -> list[tuple[object, ...]]:
         return [
-            (t.number, dict(t.params), t.seed, t.status, t.reason, t.history, t.value, t.epoch) for t in searched.trials
+            (t.number, dict(t.params), t.seed, t.status, t.reason, t.history, t.value, t.epoch, t.changes)
+            for t in searched.trials
         ]
 
     assert facts(one) == facts(two)
-    trained = [t.number for t in one.trials if t.history]
-    assert set(trained) <= one.snapshots.keys()
-    assert set(trained) <= two.snapshots.keys()
-    for number in trained:
-        a, b = (snapshots.best_weights(snapshots.load(each.snapshots[number])) for each in (one, two))
+    for trial in top(one.trials, LOSS, KEPT_TRIALS):
+        a, b = (weights(each, trial) for each in (one, two))
+        assert a
         assert all((x == y).all() for x, y in zip(a, b, strict=True))
+
+
+def weights(searched: Searched, trial: Trial) -> tuple[Any, ...]:
+    """Of a trial's best epoch."""
+    snapshot = snapshots.load(searched.snapshots[trial.number])
+    assert epochs_of(snapshot, trial.number) == len(trial.history)
+    return snapshots.best_weights(snapshot, trial.number)
 
 
 @pytest.mark.slow
@@ -294,3 +316,112 @@ def test_a_worker_that_dies_changes_no_number_and_stops_no_study(search: Search,
     undisturbed, _ = search("deadly:build", space, settings, tmp_path)
     for a, b in zip(disturbed.trials, undisturbed.trials, strict=True):
         assert (a.params, a.history, a.value, a.status) == (b.params, b.history, b.value, b.status)
+
+
+# In cohorts.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("searcher", "trials"), [("random", 10), ({"name": "tpe", "startup": 4}, 16)])
+def test_cohorts_end_their_members_as_they_will_and_a_seed_repeats_them(
+    moody: Search, searcher: object, trials: int
+) -> None:
+    first, notes = moody(searcher, "none", trials, cohort=5)
+    check_moods(first, notes, trials, 6)
+    assert not any(trial.status is Status.STOPPED for trial in first.trials)
+    assert len(notes.steps) <= 4 * 6  # one a cohort's epoch
+    second, _ = moody(searcher, "none", trials, cohort=5)
+    same(first, second)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheduler", [{"name": "asha", "eta": 2}, {"name": "median", "grace": 1, "min_trials": 2}])
+def test_schedulers_within_cohorts_outlive_members_that_end_by_themselves(moody: Search, scheduler: object) -> None:
+    searched, notes = moody("random", scheduler, 14, cohort=7)
+    check_moods(searched, notes, 14, 6)
+    assert any(trial.status is Status.STOPPED for trial in searched.trials)
+
+
+SMALL = {
+    "n_neurons": {"type": "int", "min": 4, "max": 24},
+    "activation": {"type": "choice", "values": ["relu"]},
+    "learning_rate": {"type": "float", "min": 0.0003, "max": 0.03, "log": True},
+}
+
+
+@pytest.mark.slow
+def test_hyperband_in_cohorts_halves_as_the_paper_has_it_and_a_seed_repeats_it(search: Search, tmp_path: Path) -> None:
+    epochs, eta = 4, 2.0
+    brackets = hyperband_brackets(epochs, eta, cohort=2)
+    trials = sum(bracket.trials for bracket in brackets) + 3  # a whole band, and the beginning of the next
+    settings = {
+        "searcher": {"name": "tpe", "startup": 4},
+        "scheduler": {"name": "hyperband", "eta": eta},
+        "trials": trials,
+        "max_epochs": epochs,
+    }
+    first, notes = search("mlp", SMALL, settings, tmp_path, "auto", patience=epochs)
+    assert len(first.trials) == trials
+    for index, bracket in enumerate(brackets):
+        own = [t for t in first.trials if t.number < trials - 3 and bracket_of(t.number, brackets) == index]
+        assert tuple(sum(len(t.history) >= rung for t in own) for rung in bracket.rungs) == bracket.survivors
+        for rung in bracket.rungs[:-1]:
+            here = [(len(t.history), t.curve("val_loss")[rung - 1]) for t in own if len(t.history) >= rung]
+            went_on = [value for trained, value in here if trained > rung]
+            ended = [value for trained, value in here if trained == rung]
+            assert max(went_on) <= min(ended)
+        assert {t.status for t in own if len(t.history) == epochs} == {Status.FINISHED}
+        assert {t.reason for t in own if len(t.history) < epochs} <= {"scheduler"}
+    assert sum(len(t.history) for t in first.trials if t.number < trials - 3) == sum(
+        sum(count * (rung - before) for count, rung, before in zip(b.survivors, b.rungs, (0, *b.rungs), strict=False))
+        for b in brackets
+    )
+    assert notes.steps[-1].running == 0
+    second, _ = search("mlp", SMALL, settings, tmp_path, "auto", patience=epochs)
+    same(first, second)
+
+
+@pytest.mark.slow
+def test_a_population_copies_its_best_and_tells_what_changed(search: Search, tmp_path: Path) -> None:
+    settings = {"searcher": "random", "scheduler": {"name": "pbt", "interval": 2}, "trials": 8, "max_epochs": 8}
+    space = {"learning_rate": {"type": "float", "min": 0.00001, "max": 0.03, "log": True}}
+    first, _ = search("mlp", space, settings, tmp_path, "auto", patience=8)
+    assert [len(t.history) for t in first.trials] == [8] * 8
+    assert {t.status for t in first.trials} == {Status.FINISHED}
+    changed = [t for t in first.trials if t.changes]
+    assert changed
+    for trial in changed:
+        assert trial.epoch is not None
+        assert [change.epoch for change in trial.changes] == sorted({change.epoch for change in trial.changes})
+        assert all(change.epoch in (0, 2, 4, 6) and change.epoch < trial.epoch for change in trial.changes)
+        assert all(change.params.keys() == {"learning_rate"} for change in trial.changes)
+    second, _ = search("mlp", space, settings, tmp_path, "auto", patience=8)
+    same(first, second)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_amid_a_cohort_changes_no_number_and_a_deadly_member_fails_alone(
+    search: Search, tmp_path: Path
+) -> None:
+    (tmp_path / "deadly.py").write_text(DEADLY)
+    space = {"units": {"type": "choice", "values": [2, 3, 4, 5, 6, 7, 8, 9]}}
+    settings = {"searcher": "grid", "scheduler": "none", "trials": 8, "max_epochs": 3}
+    disturbed, notes = search("deadly:build", space, settings, tmp_path, 4)
+    once, always = (next(t for t in disturbed.trials if t.params["units"] == units) for units in (4, 6))
+    assert always.status is Status.FAILED
+    assert always.reason.startswith("its worker died 3 times: The actor is dead because its worker process has died")
+    assert [t.number for t in disturbed.trials if t.status is Status.FAILED] == [always.number]
+    assert (tmp_path / "died").exists()
+    apart = [message for message in notes.said if "every one starts again by itself" in message]
+    assert len(apart) == 1
+    assert sum("they start again from their checkpoint" in message for message in notes.said) in (2, 3)
+    assert sum(f"trial {always.number}: its worker died" in message for message in notes.said) == 2
+    assert once.status is Status.FINISHED
+
+    (tmp_path / "calm").touch()
+    undisturbed, _ = search("deadly:build", space, settings, tmp_path, 4)
+    for a, b in zip(disturbed.trials, undisturbed.trials, strict=True):
+        assert (a.params, a.history, a.value, a.status) == (b.params, b.history, b.value, b.status)
+    for trial in top(undisturbed.trials, LOSS, KEPT_TRIALS):
+        a, b = (weights(each, trial) for each in (disturbed, undisturbed))
+        assert all((x == y).all() for x, y in zip(a, b, strict=True))

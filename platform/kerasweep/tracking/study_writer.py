@@ -1,9 +1,9 @@
 """Writes one study into MLflow, in as few calls as it takes.
 
-A call of MLflow on SQLite costs 3 to 6 ms of CPU time before it does anything, a metric in it a tenth of one. So nothing is sent as it
-comes. A trial that has ended goes out whole: ``create_run`` with all its tags, one ``log_batch``, ``set_terminated``. A
-trial that runs for longer shows up after five seconds, and is brought up to date as often as a tenth of the time
-allows: seldom if many trials run side by side.
+A call of MLflow on SQLite costs 3 to 6 ms of CPU time before it does anything, a metric in it a tenth of one. So
+nothing is sent as it comes. A trial that has ended goes out whole: ``create_run`` with all its tags, one ``log_batch``,
+``set_terminated``. A trial that runs for longer shows up after five seconds, and is brought up to date as often as a
+tenth of the time allows: seldom if many trials run side by side.
 """
 
 from __future__ import annotations

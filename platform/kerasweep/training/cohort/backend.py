@@ -37,12 +37,14 @@ class TensorFlowBackend:
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         import tensorflow as tf
 
-        return tf.function(function, jit_compile=True, autograph=False)  # type: ignore[no-any-return]
+        program: Callable[..., Any] = tf.function(function, jit_compile=True, autograph=False)
+        return program
 
     def traced(self, function: Callable[..., Any]) -> Callable[..., Any] | None:
         import tensorflow as tf
 
-        return tf.function(function, autograph=False)  # type: ignore[no-any-return]
+        program: Callable[..., Any] = tf.function(function, autograph=False)
+        return program
 
     def gradients(
         self, function: Callable[[list[Tensor]], tuple[Tensor, Any]], weights: Sequence[Tensor]
@@ -67,7 +69,8 @@ class JaxBackend:
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         import jax
 
-        return jax.jit(function)  # type: ignore[no-any-return]
+        program: Callable[..., Any] = jax.jit(function)
+        return program
 
     def traced(self, function: Callable[..., Any]) -> Callable[..., Any] | None:
         return None

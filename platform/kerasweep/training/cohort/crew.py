@@ -15,7 +15,8 @@ from kerasweep.training.base import Array, Member, TrainingArrays
 from kerasweep.training.cohort import blueprint, optimizers
 from kerasweep.training.cohort.errors import Unstackable
 from kerasweep.training.cohort.packing import Work, pack
-from kerasweep.training.cohort.stack import SIZES, Programs, Shape, Stack
+from kerasweep.training.cohort.shapes import SIZES, Programs, Shape
+from kerasweep.training.cohort.stack import Stack
 from kerasweep.training.failures import reason
 
 

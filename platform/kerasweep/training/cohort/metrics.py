@@ -70,7 +70,8 @@ class StackedMetric:
                 self.metric.update_state(y, given[1], sample_weight=weights)
             return [scope.get_current_value(variable) for variable in self.metric.variables]
 
-        return ops.vectorized_map(one, (state, predictions))  # type: ignore[no-any-return]
+        after: list[Tensor] = ops.vectorized_map(one, (state, predictions))
+        return after
 
     def result(self, state: list[Tensor]) -> Tensor:
         """Its values, ``(members,)``."""

@@ -117,7 +117,7 @@ def settings_from(optimizer_class: type, params: Mapping[str, Any]) -> Settings:
     """The settings that an optimiser made of these parameters would have, without making it."""
     defaults = {
         name: parameter.default
-        for name, parameter in inspect.signature(optimizer_class.__init__).parameters.items()  # type: ignore[misc]
+        for name, parameter in inspect.signature(optimizer_class).parameters.items()
         if parameter.default is not parameter.empty
     }
     return _settings(optimizer_class.__name__.lower(), {**defaults, **params})

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kerasweep.models.base import Size
-from kerasweep.training.cohort.stack import SIZES, fitting
+from kerasweep.training.cohort.shapes import SIZES, fitting
 
 # Measured on two cores of a 2.4 GHz EPYC. Nothing but the choice of stacks depends on them, and that is the same on
 # every machine so that numbers are, too.

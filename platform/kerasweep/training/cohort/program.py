@@ -98,15 +98,15 @@ class Program:
         """
         arguments = (state, *(dict(vars(each)) for each in (fixed, rows, epoch)))
         try:
-            result = self._compiled(*arguments)
+            after, results = self._compiled(*arguments)
         except Exception:
             traced = backend().traced(self._epoch)
             if self._tried or traced is None:
                 raise
-            result = traced(*arguments)
+            after, results = traced(*arguments)
             self._compiled = traced
         self._tried = True
-        return result  # type: ignore[no-any-return]
+        return after, results
 
     def _epoch(
         self, state: State, fixed: dict[str, Any], rows: dict[str, Any], epoch: dict[str, Any]

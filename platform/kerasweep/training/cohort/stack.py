@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,41 +11,11 @@ import numpy as np
 from kerasweep.records import Copy, Params
 from kerasweep.training.base import Array
 from kerasweep.training.cohort import optimizers, philox
-from kerasweep.training.cohort.blueprint import Model, Part
-from kerasweep.training.cohort.program import Epoch, Fixed, Program, Rows, State
+from kerasweep.training.cohort.blueprint import Part
+from kerasweep.training.cohort.program import Epoch, Fixed, Rows, State
+from kerasweep.training.cohort.shapes import Programs, Shape, fitting
 
 Tensor = Any
-Extents = Sequence[tuple[int, ...] | None]
-
-# Stacks have these sizes only, so that few programs are compiled; what is missing is filled up with copies.
-SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)
-
-# Numbers that a stack of validation predictions may hold at a time: its largest arrays should stay in a core's cache.
-_VALIDATED = 2**20
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A stack's common shape, and what of it each member fills. For members of the same size there is nothing to fill.
-
-    Attributes:
-        model: the template, as large as the largest member.
-        key: of programs; equal for stacks that can share one.
-        blocks: see ``layers.Padding``.
-        units: layer -> ``(members, units)``, likewise; and the next two.
-        widths: dropout layer -> ``(members,)``.
-        active: last layer of a block -> ``(members,)``.
-        sizes: of each member's weights, in the order of ``Model.trainable`` and ``Model.others``; None if they are the
-            template's.
-    """
-
-    model: Model
-    key: Hashable
-    blocks: Mapping[str, str] = field(default_factory=dict)
-    units: Mapping[str, Array] = field(default_factory=dict)
-    widths: Mapping[str, Array] = field(default_factory=dict)
-    active: Mapping[str, Array] = field(default_factory=dict)
-    sizes: Sequence[tuple[Extents, Extents]] | None = None
 
 
 @dataclass
@@ -71,28 +41,6 @@ class Slot:
     def copy(self, number: int | None) -> Slot:
         """The same for another member, or for none."""
         return replace(self, number=number, knobs=dict(self.knobs), seeds=dict(self.seeds))
-
-
-class Programs:
-    """The programs of a process, the latest ones kept: compiling one takes seconds."""
-
-    _KEPT = 64
-
-    def __init__(self) -> None:
-        self._programs: dict[Hashable, Program] = {}
-
-    def of(self, shape: Shape, slots: optimizers.Slots, members: int) -> Program:
-        """The program for stacks of this shape and size."""
-        key = (shape.key, slots, members)
-        program = self._programs.pop(key, None)
-        if program is None:
-            largest = max((int(np.prod(v.shape[-1:])) for v in shape.model.trainable), default=1)
-            batch = max(32, _VALIDATED // (members * largest) // 32 * 32)
-            program = Program(shape.model, shape.blocks, slots, members, batch)
-        self._programs[key] = program
-        while len(self._programs) > self._KEPT:
-            self._programs.pop(next(iter(self._programs)))
-        return program
 
 
 class Stack:
@@ -448,8 +396,3 @@ def copy_members(stacks: Sequence[Stack], copies: Mapping[int, Copy]) -> None:
 
 def _tuples(seeds: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, int]]:
     return {layer: (int(seed), int(count)) for layer, (seed, count) in seeds.items()}
-
-
-def fitting(members: int) -> int:
-    """The smallest size of a stack that holds so many members."""
-    return next((size for size in SIZES if size >= members), members)

@@ -23,7 +23,8 @@ from kerasweep.training.base import (
 )
 from kerasweep.training.cohort.crew import Squad, muster
 from kerasweep.training.cohort.program import Rows
-from kerasweep.training.cohort.stack import Programs, copy_members
+from kerasweep.training.cohort.shapes import Programs
+from kerasweep.training.cohort.stack import copy_members
 from kerasweep.training.failures import reason
 from kerasweep.training.keras_trainer import KerasTrainer
 from kerasweep.training.order import epoch_order
