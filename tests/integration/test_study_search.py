@@ -344,7 +344,6 @@ def test_schedulers_within_cohorts_outlive_members_that_end_by_themselves(moody:
 
 SMALL = {
     "n_neurons": {"type": "int", "min": 4, "max": 24},
-    "activation": {"type": "choice", "values": ["relu"]},
     "learning_rate": {"type": "float", "min": 0.0003, "max": 0.03, "log": True},
 }
 
