@@ -89,6 +89,12 @@ def _dropout_seed(seed: int, layer: int) -> int:
     return derive(seed, "dropout", layer)
 
 
+def _rounded(units: int) -> int:
+    """Up to a whole multiple of a power of two that is at least a tenth of it, and at least 8."""
+    grain = max(8, 1 << max(0, int(math.log2(max(units, 1) / 5))))
+    return -(-units // grain) * grain
+
+
 def _drops(params: Params) -> bool:
     return float(_setting(params, "dropout")) > 0
 
@@ -115,6 +121,8 @@ class StackedMlp:
             largest = [max(max(each, default=0) for each in hidden)] * depth
         else:
             largest = [max(each[layer] for each in hidden) for layer in range(depth)]
+        if len(set(hidden)) > 1:  # something is filled up anyway; with few different sizes programs are met again
+            largest = [_rounded(units) for units in largest]
         params: dict[str, ParamValue] = {
             **members[0],
             "n_hidden": depth,

@@ -14,7 +14,7 @@ from kerasweep.spec.families import TRAINING_PARAMETERS
 from kerasweep.training.base import Array, Member, TrainingArrays
 from kerasweep.training.cohort import blueprint, optimizers
 from kerasweep.training.cohort.errors import Unstackable
-from kerasweep.training.cohort.packing import Work, pack
+from kerasweep.training.cohort.packing import Cost, Work, cost_of, pack
 from kerasweep.training.cohort.shapes import SIZES, Programs, Shape
 from kerasweep.training.cohort.stack import Stack
 from kerasweep.training.failures import reason
@@ -22,10 +22,11 @@ from kerasweep.training.failures import reason
 
 @dataclass(frozen=True)
 class Squad:
-    """A stack and the size of its mini-batches."""
+    """A stack, the size of its mini-batches, and what it costs."""
 
     stack: Stack
     batch: int
+    cost: Cost
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,13 @@ def _family(
     for (_, batch), group in kinds.items():
         work = Work(epochs, len(data.x), min(batch, len(data.x)))
         for run in pack([size for _, size in group], work):
-            squads.append(Squad(_framed(models, stackable, [group[i][0] for i in run], data, programs), batch))
+            squads.append(_framed(models, stackable, [group[i][0] for i in run], data, programs))
     return Crew(tuple(squads), alone, {})
 
 
 def _framed(
     models: FamilyBuilder, stackable: Stackable, members: Sequence[Member], data: TrainingArrays, programs: Programs
-) -> Stack:
+) -> Squad:
     """A stack of family members, filled up to the largest of them."""
     frame = stackable.frame([member.params for member in members])
     template = models.build(frame.params, 0)
@@ -129,7 +130,9 @@ def _framed(
         active={layer: np.array(active, np.float32) for layer, active in frame.active.items()},
         sizes=sizes,
     )
-    return Stack(shape, [member.number for member in members], parts, programs)
+    batch = batch_size(members[0])
+    stack = Stack(shape, [member.number for member in members], parts, programs)
+    return Squad(stack, batch, cost_of(model, batch))
 
 
 def _extent(values: Array | None) -> tuple[int, ...] | None:
@@ -166,7 +169,7 @@ def _built(models: ModelBuilder, members: Sequence[Member], data: TrainingArrays
         limit = _most(templates[key])
         for start in range(0, len(group), limit):
             numbers, parts = zip(*group[start : start + limit], strict=True)
-            squads.append(Squad(Stack(shape, numbers, parts, programs), key[1]))
+            squads.append(Squad(Stack(shape, numbers, parts, programs), key[1], cost_of(shape.model, key[1])))
     return Crew(tuple(squads), alone, failed)
 
 

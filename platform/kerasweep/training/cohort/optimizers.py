@@ -234,14 +234,35 @@ def _rates(rate: float | Schedule, done: int, steps: int) -> NDArray[np.float64]
     return np.array([float(rate(ops.convert_to_tensor(step))) for step in at])
 
 
+class Row:
+    """The coefficients of one step, in the shapes of whatever they multiply.
+
+    Args:
+        row: ``(ROWS, members)`` of the table.
+        scaled: from ``scaling``.
+        has: from ``slots``.
+    """
+
+    def __init__(self, row: Tensor, scaled: Tensor, has: Slots) -> None:
+        self._row = row
+        self._scaled = scaled
+        self.has = has
+        self._shaped: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
+
+    def of(self, weight: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """The coefficients, and where to divide by the second moment's root; each ``(members, 1, …)``."""
+        from keras import ops
+
+        rank = len(weight.shape)
+        if rank not in self._shaped:
+            each = (-1, *[1] * (rank - 1))
+            flags = ops.unstack(ops.reshape(self._scaled > 0, (2, *each)), num=2)
+            self._shaped[rank] = ops.unstack(ops.reshape(self._row, (ROWS, *each)), num=ROWS), flags
+        return self._shaped[rank]
+
+
 def update(
-    weight: Tensor,
-    gradient: Tensor,
-    momentum: Tensor | None,
-    second: Tensor | None,
-    row: Tensor,
-    scaled: Tensor,
-    has: Slots,
+    weight: Tensor, gradient: Tensor, momentum: Tensor | None, second: Tensor | None, row: Row
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """One step of one weight.
 
@@ -250,9 +271,7 @@ def update(
         gradient: of each member's own loss.
         momentum: None if no member has one.
         second: None likewise.
-        row: ``(ROWS, members)`` of the table.
-        scaled: from ``scaling``.
-        has: from ``slots``.
+        row: the step's coefficients.
 
     Returns:
         The three, updated.
@@ -260,25 +279,20 @@ def update(
     from keras import ops
 
     gradient = ops.reshape(gradient, weight.shape)  # vectorized_map may have lost what is known of its shape
-    each = (-1,) + (1,) * (len(weight.shape) - 1)
-
-    def coefficient(index: int) -> Tensor:
-        return ops.reshape(row[index], each)
-
-    if has.clip:
-        limit = coefficient(CLIP)
+    coefficient, (divides_early, divides_late) = row.of(weight)
+    if row.has.clip:
+        limit = coefficient[CLIP]
         square = ops.sum(ops.square(gradient), axis=tuple(range(1, len(weight.shape))), keepdims=True)
-        root = ops.sqrt(ops.where(square > 0, square, 1.0))
-        gradient = gradient * (limit / ops.maximum(ops.where(square > 0, root, 0.0), limit))
-    step = coefficient(S_GAIN) * gradient
-    after: Tensor = 1.0
-    if has.second:
-        second = coefficient(V_DECAY) * second + coefficient(V_GAIN) * ops.square(gradient)
-        root = ops.sqrt(coefficient(V_SCALE) * second + coefficient(INSIDE)) + coefficient(OUTSIDE)
-        before, after = (ops.where(ops.reshape(flags, each) > 0, 1.0 / root, 1.0) for flags in (scaled[0], scaled[1]))
-        step = step * before
-    moved = coefficient(S_SHARE) * step
-    if has.momentum:
-        momentum = coefficient(M_DECAY) * momentum + step
-        moved = moved + coefficient(M_SHARE) * momentum
-    return coefficient(KEEP) * weight - moved * after, momentum, second
+        gradient = gradient * (limit / ops.maximum(ops.sqrt(square), limit))
+    step = coefficient[S_GAIN] * gradient
+    late: Tensor = 1.0
+    if row.has.second:
+        second = coefficient[V_DECAY] * second + coefficient[V_GAIN] * ops.square(gradient)
+        root = ops.sqrt(coefficient[V_SCALE] * second + coefficient[INSIDE]) + coefficient[OUTSIDE]
+        step = ops.where(divides_early, step / root, step)
+        late = ops.where(divides_late, root, 1.0)
+    moved = coefficient[S_SHARE] * step
+    if row.has.momentum:
+        momentum = coefficient[M_DECAY] * momentum + step
+        moved = moved + coefficient[M_SHARE] * momentum
+    return coefficient[KEEP] * weight - moved / late, momentum, second

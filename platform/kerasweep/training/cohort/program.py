@@ -169,9 +169,9 @@ class Program:
             return ops.sum(total), (total, predictions, others)
 
         (total, predictions, others), gradients = backend().gradients(loss, state["weights"])
-        row = epoch["table"][at]
+        row = optimizers.Row(epoch["table"][at], fixed["scaled"], self.slots)
         moved = [
-            optimizers.update(weight, gradient, momentum, second, row, fixed["scaled"], self.slots)
+            optimizers.update(weight, gradient, momentum, second, row)
             for weight, gradient, momentum, second in zip(
                 state["weights"],
                 gradients,
@@ -198,23 +198,28 @@ class Program:
 
         count, size = y.shape[0], min(self.validation_batch, y.shape[0])
 
-        def batch(sums: list[Any], x: Tensor, y: Tensor) -> list[Any]:
+        def batch(i: Tensor, sums: list[Any], size: int, new: Tensor | None = None) -> list[Any]:
+            start = i if new is None else ops.minimum(i, count - size)
+            xs, ys = (ops.slice(a, (start, *([0] * (len(a.shape) - 1))), (size, *a.shape[1:])) for a in (x, y))
             way = self._pass(state["weights"], state["others"], fixed, training=False, real=None)
-            predictions = self._predictions(way, x)
-            each = row_losses(self.model.loss, y, predictions)
-            total = ops.sum(each, axis=1) + penalties(way, self.model.penalised) * float(y.shape[0])
-            return self._counted(sums, y, predictions, total, None, None)
+            predictions = self._predictions(way, xs)
+            each = row_losses(self.model.loss, ys, predictions)
+            rows = float(size) if new is None else ops.sum(new)
+            total = ops.sum(each if new is None else each * new, axis=1) + penalties(way, self.model.penalised) * rows
+            return self._counted(sums, ys, predictions, total, new, new)
 
-        def chunk(i: Tensor, sums: list[Any]) -> list[Any]:
-            return batch(
-                sums, *(ops.slice(a, (i * size, *([0] * (len(a.shape) - 1))), (size, *a.shape[1:])) for a in (x, y))
-            )
+        def overlapping(i: Tensor, sums: list[Any]) -> list[Any]:
+            """The last one looks again at rows that were counted before, and counts the others."""
+            first = i * size
+            new = ops.cast(ops.minimum(first, count - size) + ops.arange(size) >= first, "float32")
+            return batch(first, sums, size, new)
 
-        whole = count // size
-        sums = ops.fori_loop(0, whole, chunk, sums)
-        if whole * size < count:
-            sums = batch(sums, x[whole * size :], y[whole * size :])
-        return sums
+        full, rest = divmod(count, size)
+        if rest and not self.model.exact:
+            sums = ops.fori_loop(0, full + 1, overlapping, sums)
+            return sums
+        sums = ops.fori_loop(0, full, lambda i, sums: batch(i * size, sums, size), sums)
+        return batch(full * size, sums, rest) if rest else sums
 
     def _pass(
         self,

@@ -226,13 +226,18 @@ class Stack:
         self._change(slot, params)
         self._make_room([slot.optimizer])
 
-    def leave(self, numbers: Container[int]) -> None:
-        """Members end; the others are gathered into a smaller stack where there is a size for it."""
+    def leave(self, numbers: Container[int], pays: Callable[[int, int], bool]) -> None:
+        """Members end; the others are gathered into a smaller stack if that pays.
+
+        Args:
+            numbers: of members that have ended, in this stack or another.
+            pays: whether it does, for a size and a smaller one.
+        """
         staying = [i for i, slot in enumerate(self._slots) if slot.number is not None and slot.number not in numbers]
         for slot in self._slots:
             if slot.number is not None and slot.number in numbers:
                 slot.number = None
-        if staying and fitting(len(staying)) < self.size:
+        if staying and (fewer := fitting(len(staying))) < self.size and pays(self.size, fewer):
             self._resize(staying)
 
     def arrays(self) -> dict[str, Array]:

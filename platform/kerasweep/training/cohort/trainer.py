@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -230,7 +232,8 @@ class _Training:
         for target, copy in decision.copies.items():
             self._progress[target].follow(self._progress[copy.source])
         for i, squad in list(self._squads.items()):
-            squad.stack.leave(self._outcomes.keys())
+            steps = (self._schedule.epochs - self._epoch) * math.ceil(len(self._data.x) / squad.batch)
+            squad.stack.leave(self._outcomes.keys(), functools.partial(squad.cost.shrinks, steps=steps))
             if not squad.stack.numbers:
                 del self._squads[i]
         for number in self._solos.keys() & self._outcomes.keys():
