@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import sys
 import tempfile
@@ -101,10 +102,14 @@ def kerasweep(work: Work) -> Process:
             study = open_store("auto").load(result["study"])
     assert result["model"]["version"] == 1, result
     assert [dict(trial.params) for trial in study.trials] == work.configurations
-    assert {trial.status for trial in study.trials} == {Status.FINISHED}
-    assert {len(trial.history) for trial in study.trials} == {work.epochs}
-    losses = [trial.value for trial in study.trials if trial.value is not None]
-    assert len(losses) == len(study.trials)
+    # With the largest learning rates some diverge. kerasweep ends these, the others train them to the end.
+    diverged = [trial for trial in study.trials if trial.status is Status.FAILED]
+    assert all(trial.reason.startswith("FloatingPointError: ") for trial in diverged)
+    assert len(diverged) < len(study.trials) / 10
+    rest = [trial for trial in study.trials if trial.status is Status.FINISHED]
+    assert len(rest) + len(diverged) == len(study.trials)
+    assert {len(trial.history) for trial in rest} == {work.epochs}
+    losses = [math.inf if trial.value is None else trial.value for trial in study.trials]
     return Process.of(whole, losses, result["seconds"])
 
 

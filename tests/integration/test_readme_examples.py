@@ -223,8 +223,12 @@ def _keys(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, str]]:
 def test_searchers_and_schedulers_are_told_with_their_options(kind: Any) -> None:
     model = get_args(kind)[0]
     options: Mapping[str, Any] = {name: field.default for name, field in model.model_fields.items() if name != "name"}
-    said = ", ".join(f"`{name}: {value:g}`" for name, value in options.items())
+    said = ", ".join(f"`{name}: {_shown(value)}`" for name, value in options.items())
     assert f"| `{model().name}` | {said}{' ' if said else ''}|" in README
+
+
+def _shown(value: Any) -> str:
+    return f"[{', '.join(map(_shown, value))}]" if isinstance(value, list) else f"{value:g}"
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docker/README.md"])

@@ -328,5 +328,5 @@ def transform(preprocessing: Preprocessing, rows: Rows) -> Array:
     features = np.empty((row_count(rows), *preprocessing.feature_shape), dtype=np.float32)
     for start in range(0, len(features), _BATCH):
         batch = as_inputs(take(rows, slice(start, start + _BATCH)), preprocessing)
-        features[start : start + _BATCH] = model(batch, training=False).numpy()
+        features[start : start + _BATCH] = np.asarray(model(batch, training=False))
     return features

@@ -68,6 +68,14 @@ class Proposals:
         """The configuration to begin with: all declared priors; None later on, or if there is no prior."""
         return None if self._keys else self._space.typical(self._rng)
 
+    def varied(self, params: Params, free: frozenset[str]) -> Params | None:
+        """A new random configuration that differs from this one in ``free`` only; None after too many vain draws."""
+        for _ in range(_DRAWS):
+            other = self._space.vary(params, free, self._rng)
+            if self.is_new(other):
+                return other
+        return None
+
     def draw(self) -> Params | None:
         """A random configuration that was not handed out before, None if the space has no other.
 

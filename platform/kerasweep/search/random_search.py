@@ -35,6 +35,11 @@ class RandomSearcher:
             candidates.append(self._proposals.issue(params))
         return candidates
 
+    def vary(self, candidate: Candidate, free: frozenset[str]) -> Candidate | None:
+        """See ``structured.Varying``."""
+        params = self._proposals.varied(candidate.params, free)
+        return None if params is None else self._proposals.issue(params)
+
     def tell(self, trials: Sequence[Trial]) -> None:
         for trial in trials:
             self._proposals.close(trial)

@@ -87,6 +87,20 @@ class TpeSearcher:
                 candidates.append(candidate)
         return candidates
 
+    def vary(self, candidate: Candidate, free: frozenset[str]) -> Candidate | None:
+        """See ``structured.Varying``."""
+        held = {name: value for name, value in candidate.params.items() if name not in free}
+        with _quiet():
+            for _ in range(_ATTEMPTS if self._told >= self._startup else 0):
+                self._enqueue(held)
+                if (varied := self._asked()) is not None:
+                    return varied
+            params = self._proposals.varied(candidate.params, free)
+            if params is None:
+                return None
+            self._enqueue(params)
+            return self._asked(params)
+
     def tell(self, trials: Sequence[Trial]) -> None:
         with _quiet():
             for trial in trials:
@@ -111,10 +125,14 @@ class TpeSearcher:
         params = self._proposals.first() or self._proposals.draw()
         if params is None:
             return None
+        self._enqueue(params)
+        return self._asked(params)
+
+    def _enqueue(self, params: Params) -> None:
+        """Holds the next trial of Optuna's at these values; it suggests the others."""
         self._study.enqueue_trial(
             {name: self._places[name].of(params[name]) for name in self._places if name in params}
         )
-        return self._asked(params)
 
     def _asked(self, params: Params | None = None) -> Candidate | None:
         """Optuna's next trial as a candidate, None if it is an old one.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -137,6 +137,12 @@ class Space:
     def sample(self, rng: np.random.Generator) -> Params:
         """A random configuration: each active parameter uniform in its scale, all bounds included."""
         return self.from_unit(_closed_uniform(rng, len(self.dimensions)))
+
+    def vary(self, params: Params, free: Collection[str], rng: np.random.Generator) -> Params:
+        """A random configuration with these values, but for the parameters in ``free`` and what depends on them."""
+        drawn = dict(zip(self.dimensions, _closed_uniform(rng, len(self.dimensions)), strict=True))
+        held = {name: value for name, value in params.items() if name not in free}
+        return self.compose(lambda name: held[name] if name in held else self.axes[name].at(float(drawn[name])))
 
     def typical(self, rng: np.random.Generator) -> Params | None:
         """A configuration of all priors, the rest drawn as ``sample`` does; None if no parameter has a prior."""

@@ -13,7 +13,7 @@ from types import FrameType
 from kerasweep.dispatch import Allocation, RaySession, SearchJob, Work
 from kerasweep.records import Trial
 from kerasweep.scheduling import expected_epochs, generations, last_epochs, make_scheduler
-from kerasweep.search import make_searcher
+from kerasweep.search import by_structure, make_searcher
 from kerasweep.seeds import derive
 from kerasweep.space import Space
 from kerasweep.spec.families import MUTABLE_PARAMETERS
@@ -112,8 +112,11 @@ def run_search(
         last_epochs=last_epochs(settings.scheduler, settings.max_epochs, cohort),
         expected_epochs=(low + high) / 2,
     )
+    searcher = make_searcher(settings.searcher, space, spec.objective, derive(settings.seed, "searcher"))
+    if spec.model.builder is not None and cohort > 1:
+        searcher = by_structure(searcher, space, trials)
     ledger = Ledger(
-        searcher=make_searcher(settings.searcher, space, spec.objective, derive(settings.seed, "searcher")),
+        searcher=searcher,
         generations=generations(settings.scheduler, trials, settings.max_epochs, place.allocation.concurrency, cohort),
         objective=spec.objective,
         budget=budget,
