@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,33 +14,9 @@ from kerasweep.training.cohort import optimizers, philox
 from kerasweep.training.cohort.blueprint import Part
 from kerasweep.training.cohort.program import Epoch, Fixed, Rows, State
 from kerasweep.training.cohort.shapes import Programs, Shape, fitting
+from kerasweep.training.cohort.slots import Slot
 
 Tensor = Any
-
-
-@dataclass
-class Slot:
-    """One member's place in a stack.
-
-    Attributes:
-        number: of the member; None for a copy that fills up the stack.
-        optimizer: its settings as they are now.
-        knobs: likewise.
-        seeds: dropout layer -> (seed, draws so far).
-        row: of the shape, i.e. which member's masks are its own.
-        origin: row of the member whose optimiser it has: its own, or the one that it copied.
-    """
-
-    number: int | None
-    optimizer: optimizers.Settings
-    knobs: dict[str, float]
-    seeds: dict[str, tuple[int, int]]
-    row: int
-    origin: int
-
-    def copy(self, number: int | None) -> Slot:
-        """The same for another member, or for none."""
-        return replace(self, number=number, knobs=dict(self.knobs), seeds=dict(self.seeds))
 
 
 class Stack:
@@ -206,7 +182,7 @@ class Stack:
             theirs = other._slots[at]
             origin = theirs.origin if other is self else self._slots[to].origin
             slots[to] = replace(self._slots[to], optimizer=theirs.optimizer, knobs=dict(theirs.knobs), origin=origin)
-            self._change(slots[to], params)
+            slots[to].change(params)
 
         def carry_out() -> None:
             index = ops.convert_to_tensor(np.array(places, np.int32))
@@ -223,7 +199,7 @@ class Stack:
     def change(self, number: int, params: Params) -> None:
         """Changes hyperparameters of a member."""
         slot = self._slots[self._index(number)]
-        self._change(slot, params)
+        slot.change(params)
         self._make_room([slot.optimizer])
 
     def leave(self, numbers: Container[int], pays: Callable[[int, int], bool]) -> None:
@@ -248,13 +224,7 @@ class Stack:
     def host(self) -> dict[str, Any]:
         """What of the state is not in ``arrays``, as JSON values."""
         return {
-            "numbers": [slot.number for slot in self._slots],
-            "rows": [slot.row for slot in self._slots],
-            "origins": [slot.origin for slot in self._slots],
-            "seeds": [slot.seeds for slot in self._slots],
-            "knobs": [slot.knobs for slot in self._slots],
-            "rates": [None if callable(s.optimizer.learning_rate) else s.optimizer.learning_rate for s in self._slots],
-            "coefficients": [dict(slot.optimizer.coefficients) for slot in self._slots],
+            "slots": [slot.to_state() for slot in self._slots],
             "keeps": vars(self._keeps),
             "steps": self._clock.steps,
             "products": self._clock.products,
@@ -265,13 +235,7 @@ class Stack:
         from keras import ops
 
         parts = {slot.row: slot.optimizer for slot in self._slots}
-        self._slots = [
-            Slot(number, self._restored(parts[origin], rate, own), knobs, _tuples(seeds), row, origin)
-            for number, row, origin, seeds, knobs, rate, own in zip(
-                *(host[key] for key in ("numbers", "rows", "origins", "seeds", "knobs", "rates", "coefficients")),
-                strict=True,
-            )
-        ]
+        self._slots = [Slot.restored(state, parts) for state in host["slots"]]
         self._clock = optimizers.Clock(list(host["steps"]), list(host["products"]))
         self._keeps = optimizers.Slots(**host["keeps"])
 
@@ -281,18 +245,6 @@ class Stack:
 
         self._state = {kind: listed(kind) for kind in self._state}
         self._best = listed("kept")
-
-    @staticmethod
-    def _restored(optimizer: optimizers.Settings, rate: float | None, own: dict[str, float]) -> optimizers.Settings:
-        schedule = optimizer.learning_rate
-        return replace(optimizer, learning_rate=schedule if rate is None else rate, coefficients=own)
-
-    def _change(self, slot: Slot, params: Params) -> None:
-        slot.optimizer = slot.optimizer.changed(params)
-        for knob in slot.knobs:
-            setting = "dropout" if knob.endswith("/rate") else knob.rpartition(".")[2]
-            if setting in params:
-                slot.knobs[knob] = float(params[setting])
 
     def _make_room(self, arriving: Sequence[optimizers.Settings]) -> None:
         """Adds what the optimisers of arriving members need: a momentum where all had none, clipping likewise."""
@@ -397,7 +349,3 @@ def copy_members(stacks: Sequence[Stack], copies: Mapping[int, Copy]) -> None:
             prepared.append(stack.copy(own))
     for carry_out in prepared:
         carry_out()
-
-
-def _tuples(seeds: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, int]]:
-    return {layer: (int(seed), int(count)) for layer, (seed, count) in seeds.items()}
