@@ -90,8 +90,8 @@ def _dropout_seed(seed: int, layer: int) -> int:
 
 
 def _rounded(units: int) -> int:
-    """Up to a whole multiple of a power of two that is at least a tenth of it, and at least 8."""
-    grain = max(8, 1 << max(0, int(math.log2(max(units, 1) / 5))))
+    """Up to a whole multiple of 8, or of a power of two that is at most a tenth of it."""
+    grain = max(8, 1 << max(0, int(math.log2(max(units, 1) / 10))))
     return -(-units // grain) * grain
 
 

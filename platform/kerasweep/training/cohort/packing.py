@@ -19,10 +19,10 @@ from kerasweep.training.cohort.shapes import SIZES, fitting
 
 # Measured on one core of a 2.4 GHz EPYC. Nothing but the choice of stacks depends on them, and that is the same on
 # every machine so that numbers are, too.
-_COMPILE_SECONDS = (1.2, 0.4)  # of a program, and for each hidden layer
+_COMPILE_SECONDS = (1.4, 0.4)  # of a program, and for each hidden layer
 _STEP_SECONDS = 30e-6  # of a step, for each hidden layer and the output
 _MEMBER_SECONDS = 1.5e-6  # of a step, for each member and layer
-_PRODUCT_SECONDS = 9e-11  # of a multiplication of one row, there and back
+_PRODUCT_SECONDS = 1.3e-10  # of a multiplication of one row, there and back
 
 # A step's weights should stay in a core's cache: so many numbers, over all members of a stack.
 _CACHED = 2**20

@@ -15,7 +15,7 @@ from kerasweep.training.cohort.program import Program
 Extents = Sequence[tuple[int, ...] | None]
 
 # Stacks have these sizes only, so that few programs are compiled; what is missing is filled up with copies.
-SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)
+SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 # Numbers that a stack of validation predictions may hold at a time: its largest arrays should stay in a core's cache.
 _VALIDATED = 2**20
