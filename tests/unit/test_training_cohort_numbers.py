@@ -181,7 +181,8 @@ def convolutional(learning_rate: float, padding: str = "same") -> keras.Model:
         [
             keras.Input((6, 5, 1)),
             layers.Conv2D(4, (3, 2), padding=padding, activation="relu"),
-            layers.MaxPooling2D((2, 1)),
+            layers.MaxPooling2D((2, 1), padding=padding),
+            layers.MaxPooling2D(2, strides=1, padding="same"),
             layers.DepthwiseConv2D(2, padding=padding, depth_multiplier=2),
             layers.Conv2D(3, 2, strides=(1, 2), padding="same", use_bias=False),
             layers.GlobalAveragePooling2D(),

@@ -7,8 +7,11 @@ has no fast gradient for.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from kerasweep.training.cohort.errors import Unstackable
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from kerasweep.training.cohort.layers import Pass
 
 Tensor = Any
+Pair = tuple[int, int]
 
 
 def conv2d(way: Pass, layer: keras.layers.Conv2D, x: Tensor) -> Tensor:
@@ -62,6 +66,17 @@ def depthwise_conv2d(way: Pass, layer: keras.layers.DepthwiseConv2D, x: Tensor) 
     return _activated(layer, y)
 
 
+def max_pooling2d(way: Pass, layer: keras.layers.MaxPooling2D, x: Tensor) -> Tensor:
+    """``(…, batch, height, width, channels)`` -> ``(…, batch, height', width', channels)``.
+
+    The largest of the image shifted to each place of the window: XLA's own pooling has a slow gradient on CPUs.
+    """
+    from keras import ops
+
+    _check(layer)
+    return functools.reduce(ops.maximum, _shifted(x, layer.pool_size, layer.strides, (1, 1), layer.padding, -np.inf))
+
+
 def _activated(layer: keras.Layer, y: Tensor) -> Tensor:
     return y if layer.activation is None else layer.activation(y)
 
@@ -72,15 +87,27 @@ def _check(layer: keras.Layer) -> None:
 
 
 def _windows(layer: keras.Layer, x: Tensor) -> list[Tensor]:
-    """The image shifted to each place of the kernel, row by row; each ``(…, height', width', channels)``."""
+    """The image shifted to each place of a layer's kernel."""
+    return _shifted(x, layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding, 0.0)
+
+
+def _shifted(x: Tensor, extents: Pair, strides: Pair, spacings: Pair, padding: str, outside: float) -> list[Tensor]:
+    """The image shifted to each place of a window, row by row; each ``(…, height', width', channels)``.
+
+    Args:
+        x: ``(…, batch, height, width, channels)``.
+        extents: of the window, as the next two in height and width.
+        strides: from one window to the next.
+        spacings: between the window's places.
+        padding: ``same`` or ``valid``, as TensorFlow has them.
+        outside: what is seen beyond the image.
+    """
     from keras import ops
 
     axes = []  # of height and width: padding, start of each place, and length of a window's sweep
-    for size, extent, stride, spacing in zip(
-        x.shape[2:4], layer.kernel_size, layer.strides, layer.dilation_rate, strict=True
-    ):
+    for size, extent, stride, spacing in zip(x.shape[2:4], extents, strides, spacings, strict=True):
         reach = (extent - 1) * spacing + 1
-        if layer.padding == "same":
+        if padding == "same":
             length = -(-size // stride)
             missing = max((length - 1) * stride + reach - size, 0)
         else:
@@ -88,7 +115,7 @@ def _windows(layer: keras.Layer, x: Tensor) -> list[Tensor]:
         axes.append(((missing // 2, missing - missing // 2), [i * spacing for i in range(extent)], stride, length))
     (pad_y, starts_y, stride_y, height), (pad_x, starts_x, stride_x, width) = axes
     if any(pad_y) or any(pad_x):
-        x = ops.pad(x, ((0, 0), (0, 0), pad_y, pad_x, (0, 0)))
+        x = ops.pad(x, ((0, 0), (0, 0), pad_y, pad_x, (0, 0)), constant_values=outside)
     return [
         x[:, :, i : i + (height - 1) * stride_y + 1 : stride_y, j : j + (width - 1) * stride_x + 1 : stride_x]
         for i in starts_y

@@ -14,8 +14,8 @@ from kerasweep.spec.families import TRAINING_PARAMETERS
 from kerasweep.training.base import Array, Member, TrainingArrays
 from kerasweep.training.cohort import blueprint, optimizers
 from kerasweep.training.cohort.errors import Unstackable
-from kerasweep.training.cohort.packing import Cost, Work, cost_of, pack
-from kerasweep.training.cohort.shapes import SIZES, Programs, Shape
+from kerasweep.training.cohort.packing import Cost, Run, Work, cost_of, pack
+from kerasweep.training.cohort.shapes import Programs, Shape
 from kerasweep.training.cohort.stack import Stack
 from kerasweep.training.failures import reason
 
@@ -63,7 +63,7 @@ def muster(
     """
     if isinstance(models, FamilyBuilder):
         return _family(models, members, data, epochs, programs)
-    return _built(models, members, data, programs)
+    return _built(models, members, data, epochs, programs)
 
 
 def _family(
@@ -85,61 +85,71 @@ def _family(
     for (_, batch), group in kinds.items():
         work = Work(epochs, len(data.x), min(batch, len(data.x)))
         for run in pack([size for _, size in group], work):
-            squads.append(_framed(models, stackable, [group[i][0] for i in run], data, programs))
+            squads += _framed(models, stackable, [group[i][0] for i in run.members], run, data, programs)
     return Crew(tuple(squads), alone, {})
 
 
 def _framed(
-    models: FamilyBuilder, stackable: Stackable, members: Sequence[Member], data: TrainingArrays, programs: Programs
-) -> Squad:
-    """A stack of family members, filled up to the largest of them."""
+    models: FamilyBuilder,
+    stackable: Stackable,
+    members: Sequence[Member],
+    run: Run,
+    data: TrainingArrays,
+    programs: Programs,
+) -> list[Squad]:
+    """Stacks of family members, filled up to the largest of them all."""
     frame = stackable.frame([member.params for member in members])
     template = models.build(frame.params, 0)
     model = blueprint.examine(template, data.x, data.y)
-    parts, sizes = [], []
-    for member in members:
-        own = stackable.weights(member.params, member.seed, frame)
-        trainable, others = ([np.zeros(0) if each is None else each for each in values] for values in own)
-        sizes.append(([_extent(each) for each in own[0]], [_extent(each) for each in own[1]]))
-        parts.append(
+    batch = batch_size(members[0])
+    names = tuple(tuple(sorted(each)) for each in (frame.units, frame.widths, frame.active))
+    key = (blueprint.signature(model, data.x), batch, names)
+    spent = cost_of(model, batch)
+    squads = []
+    for places in run.stacks:
+        own = [members[place] for place in places]
+        values = [stackable.weights(member.params, member.seed, frame) for member in own]
+        shape = Shape(
+            model=model,
+            key=key,
+            blocks=frame.blocks,
+            units={
+                layer: _mask(template.get_layer(layer).output.shape[-1], [units[place] for place in places])
+                for layer, units in frame.units.items()
+            },
+            widths={layer: np.array([units[i] for i in places], np.int32) for layer, units in frame.widths.items()},
+            active={layer: np.array([has[i] for i in places], np.float32) for layer, has in frame.active.items()},
+            sizes=[
+                ([_extent(each) for each in trainable], [_extent(each) for each in rest]) for trainable, rest in values
+            ],
+        )
+        parts = [
             blueprint.Part(
                 optimizer=optimizers.settings_from(*optimizer_of(member.params)),
                 knobs=stackable.knobs(member.params, frame),
                 seeds={layer: (seed, 0) for layer, seed in stackable.seeds(member.seed, frame).items()},
-                trainable=tuple(trainable),
-                others=tuple(others),
+                trainable=tuple(np.zeros(0) if each is None else each for each in trainable),
+                others=tuple(np.zeros(0) if each is None else each for each in rest),
             )
-        )
-    shape = Shape(
-        model=model,
-        key=(
-            blueprint.signature(model, data.x),
-            batch_size(members[0]),
-            tuple(sorted(frame.units)),
-            tuple(sorted(frame.widths)),
-            tuple(sorted(frame.active)),
-        ),
-        blocks=frame.blocks,
-        units={
-            layer: (np.arange(template.get_layer(layer).output.shape[-1])[None, :] < np.array(units)[:, None]).astype(
-                np.float32
-            )
-            for layer, units in frame.units.items()
-        },
-        widths={layer: np.array(units, np.int32) for layer, units in frame.widths.items()},
-        active={layer: np.array(active, np.float32) for layer, active in frame.active.items()},
-        sizes=sizes,
-    )
-    batch = batch_size(members[0])
-    stack = Stack(shape, [member.number for member in members], parts, programs)
-    return Squad(stack, batch, cost_of(model, batch))
+            for member, (trainable, rest) in zip(own, values, strict=True)
+        ]
+        stack = Stack(shape, [member.number for member in own], parts, programs, run.size)
+        squads.append(Squad(stack, batch, spent))
+    return squads
+
+
+def _mask(room: int, units: Sequence[int]) -> Array:
+    """``(members, room)``, 1 for the units that each has."""
+    return (np.arange(room)[None, :] < np.array(units)[:, None]).astype(np.float32)
 
 
 def _extent(values: Array | None) -> tuple[int, ...] | None:
     return None if values is None else tuple(values.shape)
 
 
-def _built(models: ModelBuilder, members: Sequence[Member], data: TrainingArrays, programs: Programs) -> Crew:
+def _built(
+    models: ModelBuilder, members: Sequence[Member], data: TrainingArrays, epochs: int, programs: Programs
+) -> Crew:
     """Any other models are built, each, and those that turn out the same go together."""
     groups: defaultdict[tuple[Hashable, int], list[tuple[int, blueprint.Part]]] = defaultdict(list)
     templates: dict[Hashable, blueprint.Model] = {}
@@ -166,14 +176,10 @@ def _built(models: ModelBuilder, members: Sequence[Member], data: TrainingArrays
     squads = []
     for key, group in groups.items():
         shape = Shape(templates[key], key)
-        limit = _most(templates[key])
-        for start in range(0, len(group), limit):
-            numbers, parts = zip(*group[start : start + limit], strict=True)
-            squads.append(Squad(Stack(shape, numbers, parts, programs), key[1], cost_of(shape.model, key[1])))
+        spent = cost_of(shape.model, key[1])
+        work = Work(epochs, len(data.x), min(key[1], len(data.x)))
+        run = Run(tuple(range(len(group))), spent.size(len(group), work.epochs * work.steps))
+        for places in run.stacks:
+            numbers, parts = zip(*(group[place] for place in places), strict=True)
+            squads.append(Squad(Stack(shape, numbers, parts, programs, run.size), key[1], spent))
     return Crew(tuple(squads), alone, failed)
-
-
-def _most(model: blueprint.Model) -> int:
-    """How many members of a built model go into one stack: their weights should stay in a core's cache."""
-    weights = sum(int(np.prod(variable.shape)) for variable in model.trainable)
-    return max(4, min(SIZES[-1], 2**20 // max(1, weights)))

@@ -196,7 +196,7 @@ _ROW_WISE = (
     "Activation", "Add", "Average", "AveragePooling1D", "AveragePooling2D", "AveragePooling3D", "CategoryEncoding",
     "Concatenate", "Cropping1D", "Cropping2D", "Cropping3D", "Dot", "ELU", "Flatten", "GlobalAveragePooling1D",
     "GlobalAveragePooling2D", "GlobalAveragePooling3D", "GlobalMaxPooling1D", "GlobalMaxPooling2D",
-    "GlobalMaxPooling3D", "Identity", "LeakyReLU", "MaxPooling1D", "MaxPooling2D", "MaxPooling3D", "Maximum",
+    "GlobalMaxPooling3D", "Identity", "LeakyReLU", "MaxPooling1D", "MaxPooling3D", "Maximum",
     "Minimum", "Multiply", "Permute", "ReLU", "RepeatVector", "Rescaling", "Reshape", "Softmax", "Subtract",
     "UpSampling1D", "UpSampling2D", "UpSampling3D", "ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D",
 )  # fmt: skip
@@ -316,6 +316,7 @@ def _rules() -> Mapping[type, Callable[..., Tensor]]:
         layers.Dropout: dropout,
         layers.Conv2D: convolutions.conv2d,
         layers.DepthwiseConv2D: convolutions.depthwise_conv2d,
+        layers.MaxPooling2D: convolutions.max_pooling2d,
     }
 
 

@@ -39,8 +39,8 @@ def _by_row(function: Any, y: Tensor, predictions: Tensor) -> Tensor:
 class StackedMetric:
     """One of Keras's metrics, kept for every member.
 
-    A metric that is the mean of a value a row is a sum over all rows; any other one runs as it is for each member,
-    under ``vectorized_map``.
+    A metric that is the mean of a value a row, or the root of one, is a sum over all rows; any other one runs as it is
+    for each member, under ``vectorized_map``.
     """
 
     metric: keras.metrics.Metric
@@ -78,6 +78,8 @@ class StackedMetric:
         import keras
         from keras import ops
 
+        if self._is_root:
+            return ops.sqrt(state[0] / state[1])
         if self._is_mean:
             return state[0] / state[1]
 
@@ -88,15 +90,25 @@ class StackedMetric:
         return ops.vectorized_map(one, state)
 
     @property
+    def _is_root(self) -> bool:
+        from keras.metrics import RootMeanSquaredError
+
+        return type(self.metric) is RootMeanSquaredError
+
+    @property
     def _is_mean(self) -> bool:
         from keras.metrics import MeanMetricWrapper
 
         kind = type(self.metric)
-        return (
+        return self._is_root or (
             isinstance(self.metric, MeanMetricWrapper)
             and kind.update_state is MeanMetricWrapper.update_state
             and kind.result is MeanMetricWrapper.result
         )
 
     def _function(self, y: Tensor, predictions: Tensor) -> Tensor:
+        if self._is_root:
+            from keras.losses import mean_squared_error
+
+            return mean_squared_error(y, predictions)
         return self.metric._fn(y, predictions, **self.metric._fn_kwargs)

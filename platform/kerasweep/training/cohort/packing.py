@@ -1,8 +1,10 @@
 """Which members share a stack: as few programs as pay, as little filled up as pays.
 
 A program costs a second or two to compile, a step a little for every layer, and every member the arithmetic of the
-stack's largest one. So members of one kind are sorted by size and cut into runs where the sum of these is least, and a
-stack that members have left is made smaller only where the arithmetic saved is worth another program.
+program's largest one. So members of one kind are sorted by size and cut into runs, a program each, where the sum of
+these is least. A run trains in stacks that are just large enough to make little of what a step costs: they fit a core's
+cache, spread over threads, and share the program. A stack that members have left is made smaller only where the
+arithmetic saved is worth another program.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ _STEP_SECONDS = 30e-6  # of a step, for each hidden layer and the output
 _MEMBER_SECONDS = 1.5e-6  # of a step, for each member and layer
 _PRODUCT_SECONDS = 1.3e-10  # of a multiplication of one row, there and back
 
-# A step's weights should stay in a core's cache: so many numbers, over all members of a stack.
-_CACHED = 2**20
+# A stack is so large that its members' arithmetic is so many times what a step costs by itself.
+_BUSY = 8
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,17 @@ class Cost:
     step: float
     member: float
 
-    def seconds(self, members: int, steps: int) -> float:
-        """Of a stack of this size, its program included."""
-        return self.program + steps * (self.step + members * self.member)
+    def size(self, members: int, steps: int) -> int:
+        """Slots of each stack that so many members train in."""
+        enough = fitting(min(SIZES[-1], max(2, math.ceil(_BUSY * self.step / self.member))))
+        return min(
+            (size for size in SIZES if size <= enough), key=lambda size: (self.seconds(members, size, steps), -size)
+        )
+
+    def seconds(self, members: int, size: int, steps: int) -> float:
+        """Of so many members in stacks of this size, their program included."""
+        stacks = math.ceil(members / size)
+        return self.program + steps * stacks * (self.step + size * self.member)
 
     def shrinks(self, members: int, fewer: int, steps: int) -> bool:
         """Whether a smaller program saves more than it costs in the steps that are left."""
@@ -85,43 +95,61 @@ def cost_of(model: Model, batch: int) -> Cost:
     return cost(len(layers), products, batch)
 
 
-def pack(sizes: Sequence[Size], work: Work) -> list[list[int]]:
-    """Cuts members of one kind into stacks.
+@dataclass(frozen=True)
+class Run:
+    """Members that share a program.
+
+    Attributes:
+        members: their indices.
+        size: slots of each of their stacks.
+    """
+
+    members: tuple[int, ...]
+    size: int
+
+    @property
+    def stacks(self) -> list[tuple[int, ...]]:
+        """The members of each stack, by their places in the run."""
+        places = tuple(range(len(self.members)))
+        return [places[start : start + self.size] for start in range(0, len(places), self.size)]
+
+
+def pack(sizes: Sequence[Size], work: Work) -> list[Run]:
+    """Cuts members of one kind into runs.
 
     Args:
         sizes: of each member; all of one kind.
         work: of each member.
 
     Returns:
-        Indices of the members of each stack, in a fixed order.
+        The runs, the smallest networks first.
     """
     order = sorted(range(len(sizes)), key=lambda i: (len(sizes[i].hidden), sizes[i].products, sizes[i].hidden, i))
-    best = [0.0]  # seconds for the first so many members
-    cut = [0]
+    steps = work.epochs * work.steps
+    best = [(0.0, 0, 0)]  # for the first so many members: seconds, where the last run begins, the size of its stacks
     for end in range(1, len(order) + 1):
-        choices = []
         products, widest, depths = 0, 0, set[int]()
-        for start in range(end - 1, max(-1, end - 1 - SIZES[-1]), -1):
+        choices = []
+        for start in range(end - 1, -1, -1):
             size = sizes[order[start]]
             products, widest = max(products, size.products), max((widest, *size.hidden))
             depths.add(len(size.hidden))
-            choices.append((best[start] + _seconds(end - start, products, widest, depths, work), start))
-        seconds, start = min(choices)
-        best.append(seconds)
-        cut.append(start)
-    runs: list[list[int]] = []
+            own = _filled(products, widest, depths, work.batch)
+            slots = own.size(end - start, steps)
+            choices.append((best[start][0] + own.seconds(end - start, slots, steps), start, slots))
+        best.append(min(choices))
+    runs = []
     end = len(order)
     while end:
-        runs.append(order[cut[end] : end])
-        end = cut[end]
+        _, start, slots = best[end]
+        runs.append(Run(tuple(order[start:end]), slots))
+        end = start
     return runs[::-1]
 
 
-def _seconds(members: int, products: int, widest: int, depths: set[int], work: Work) -> float:
-    """What a stack costs whose members have at most so many products, and these depths."""
+def _filled(products: int, widest: int, depths: set[int], batch: int) -> Cost:
+    """Of stacks whose members have at most so many products, and these depths."""
     depth = max(depths)
     if len(depths) > 1:  # all of its layers are as wide as the widest
         products = max(products, (depth - 1) * widest * widest)
-    size = fitting(members)
-    seconds = cost(depth, products, work.batch).seconds(size, work.epochs * work.steps)
-    return seconds * (1.5 if members > 1 and size * products > _CACHED else 1.0)
+    return cost(depth, products, batch)

@@ -27,9 +27,12 @@ class Stack:
         numbers: of the members, one a part.
         parts: what each brings.
         programs: where compiled programs are kept.
+        size: slots; copies fill those that are left.
     """
 
-    def __init__(self, shape: Shape, numbers: Sequence[int], parts: Sequence[Part], programs: Programs) -> None:
+    def __init__(
+        self, shape: Shape, numbers: Sequence[int], parts: Sequence[Part], programs: Programs, size: int
+    ) -> None:
         self._shape = shape
         self._programs = programs
         self._slots = [
@@ -61,7 +64,7 @@ class Stack:
             "others": [ops.convert_to_tensor(values) for values in others],
         }
         self._best: list[Tensor] = []
-        self._resize(list(range(len(parts))))
+        self._resize(list(range(len(parts))), size)
 
     @property
     def numbers(self) -> list[int]:
@@ -214,7 +217,7 @@ class Stack:
             if slot.number is not None and slot.number in numbers:
                 slot.number = None
         if staying and (fewer := fitting(len(staying))) < self.size and pays(self.size, fewer):
-            self._resize(staying)
+            self._resize(staying, fewer)
 
     def arrays(self) -> dict[str, Array]:
         """The whole state, by name."""
@@ -277,11 +280,10 @@ class Stack:
     def _index(self, number: int) -> int:
         return next(i for i, slot in enumerate(self._slots) if slot.number == number)
 
-    def _resize(self, staying: list[int]) -> None:
-        """Gathers slots into a stack of the next size; copies of the first one fill it up."""
+    def _resize(self, staying: list[int], size: int) -> None:
+        """Gathers slots into a stack of another size; copies of the first one fill it up."""
         from keras import ops
 
-        size = fitting(len(staying))
         places = staying + [staying[0]] * (size - len(staying))
         filled = [None] * (size - len(staying))
         numbers: list[int | None] = [*(self._slots[i].number for i in staying), *filled]
