@@ -297,12 +297,14 @@ def test_ctrl_c_ends_the_search_and_delivers_the_best(tmp_path: Path) -> None:
     none_left(family)
     told = json.loads(command.stdout)
     assert told["status"] == "interrupted"
-    assert told["trials"] == {"finished": 0, "stopped": 2, "failed": 0}
+    cohort = told["trials"]["stopped"]
+    assert cohort > 1
+    assert told["trials"] == {"finished": 0, "stopped": cohort, "failed": 0}
     assert 0 <= told["test"]["accuracy"] <= 1
     assert Path(told["exports"]["keras"]).exists()
     record = command.store.load(told["study"])
     assert record.status == "interrupted"
-    assert [(t.status, t.reason) for t in record.trials] == [(Status.STOPPED, "interrupted")] * 2
+    assert [(t.status, t.reason) for t in record.trials] == [(Status.STOPPED, "interrupted")] * cohort
     assert told["best"]["value"] == min(t.value for t in record.trials if t.value is not None)
     assert not list((tmp_path / "mlruns" / "checkpoints").iterdir())
 
@@ -337,7 +339,7 @@ def test_when_all_trials_fail_alike_the_study_stops_and_says_why(tmp_path: Path)
     record = command.store.load("tiny")
     assert record.status == "failed"
     failed = [trial for trial in record.trials if trial.status is Status.FAILED]
-    assert 5 <= len(failed) <= len(record.trials) <= 7  # those that had begun meanwhile
+    assert 5 <= len(failed) <= len(record.trials) <= 16  # a cohort of a builder's models
     assert {trial.reason for trial in failed} == {reason}
 
 
@@ -355,10 +357,11 @@ def test_the_time_limit_ends_the_search_and_delivers_the_best(limited: Command) 
     told = json.loads(limited.stdout)
     assert told["status"] == "finished"
     assert told["seconds"]["search"] < 120
-    assert told["trials"]["stopped"] == 2
+    cohort = told["trials"]["stopped"]
+    assert cohort > 1
     assert Path(told["exports"]["keras"]).exists()
     record = limited.store.load(told["study"])
-    assert [(t.status, t.reason) for t in record.trials] == [(Status.STOPPED, "time limit")] * 2
+    assert [(t.status, t.reason) for t in record.trials] == [(Status.STOPPED, "time limit")] * cohort
     best = winner(record.trials, record.objective)
     assert best is not None
     assert best.value is not None
