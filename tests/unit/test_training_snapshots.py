@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from kerasweep.records import Copy, Decision
 from kerasweep.training import Snapshot, snapshots
 
 ARRAYS = hnp.arrays(
@@ -93,6 +94,17 @@ def test_a_pickle_is_never_read(tmp_path: Path) -> None:
 
 
 def test_best_weights_keep_their_order_beyond_ten() -> None:
-    arrays = {f"best_{i}": np.full(2, i) for i in (11, 3, 0, 10, 1, 2, 4, 5, 6, 7, 8, 9)} | {"variable_0": np.zeros(1)}
-    assert [int(weight[0]) for weight in snapshots.best_weights(Snapshot(arrays, {}))] == list(range(12))
+    arrays = {f"best_4_{i}": np.full(2, i) for i in (11, 3, 0, 10, 1, 2, 4, 5, 6, 7, 8, 9)} | {
+        "variable_0": np.zeros(1)
+    }
+    assert [int(weight[0]) for weight in snapshots.best_weights(Snapshot(arrays, {}), 4)] == list(range(12))
     assert snapshots.best_weights(Snapshot({"variable_0": np.zeros(1)}, {})) == ()
+
+
+def test_the_decision_travels_with_the_state(tmp_path: Path) -> None:
+    decision = Decision(frozenset({3, 1}), {7: Copy(2, {"learning_rate": 0.5, "n": 3})})
+    snapshots.save(Snapshot({"a": np.arange(3)}, {"epoch": 4}, decision), tmp_path)
+    loaded = snapshots.load(tmp_path)
+    assert loaded.decision == decision
+    assert loaded.state == {"epoch": 4}
+    assert list(loaded.arrays) == ["a"]
