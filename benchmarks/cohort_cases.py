@@ -162,7 +162,7 @@ def claims(sizes: Sizes, housing: Case) -> list[Case]:
             housing,
             name="California 2 x 42, SGD",
             params={**housing.params, "optimizer": "sgd"},
-            rates=(3e-4, 3e-2),
+            rates=(3e-4, 1e-2),
             claim=100,
         ),
         Case(
