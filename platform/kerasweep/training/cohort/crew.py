@@ -14,7 +14,7 @@ from kerasweep.spec.families import TRAINING_PARAMETERS
 from kerasweep.training.base import Array, Member, TrainingArrays
 from kerasweep.training.cohort import blueprint, optimizers
 from kerasweep.training.cohort.errors import Unstackable
-from kerasweep.training.cohort.packing import Cost, Run, Work, cost_of, pack
+from kerasweep.training.cohort.packing import Cost, Run, Work, cost_of, pack, together
 from kerasweep.training.cohort.shapes import Programs, Shape
 from kerasweep.training.cohort.stack import Stack
 from kerasweep.training.failures import reason
@@ -178,7 +178,7 @@ def _built(
         shape = Shape(templates[key], key)
         spent = cost_of(shape.model, key[1])
         work = Work(epochs, len(data.x), min(key[1], len(data.x)))
-        run = Run(tuple(range(len(group))), spent.size(len(group), work.epochs * work.steps))
+        run = together(len(group), spent, work)
         for places in run.stacks:
             numbers, parts = zip(*(group[place] for place in places), strict=True)
             squads.append(Squad(Stack(shape, numbers, parts, programs, run.size), key[1], spent))

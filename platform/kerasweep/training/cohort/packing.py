@@ -11,23 +11,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from kerasweep.models.base import Size
+from kerasweep.models.base import Array, Size
 from kerasweep.training.cohort.blueprint import Model
-from kerasweep.training.cohort.shapes import SIZES, fitting
+from kerasweep.training.cohort.shapes import SIZES
 
-# Measured on one core of a 2.4 GHz EPYC. Nothing but the choice of stacks depends on them, and that is the same on
+# Measured on one core of an EPYC with AVX-512. Nothing but the choice of stacks depends on them, which is the same on
 # every machine so that numbers are, too.
-_COMPILE_SECONDS = (1.4, 0.4)  # of a program, and for each hidden layer
-_STEP_SECONDS = 30e-6  # of a step, for each hidden layer and the output
-_MEMBER_SECONDS = 1.5e-6  # of a step, for each member and layer
-_PRODUCT_SECONDS = 1.3e-10  # of a multiplication of one row, there and back
+_COMPILE_SECONDS = (0.6, 0.2)  # of a program, and for each hidden layer
+_STEP_SECONDS = 20e-6  # of a step, for each hidden layer and the output
+_MEMBER_SECONDS = 1e-6  # of a step, for each member and layer
+_PRODUCT_SECONDS = 1e-10  # of a multiplication of one row, there and back
 
-# A stack is so large that its members' arithmetic is so many times what a step costs by itself.
+# A stack is so large that its members' arithmetic is so many times what a step costs by itself. Of fewer stacks than
+# cores have use for, smaller ones are made as long as it is so many times that.
 _BUSY = 8
+_SPREAD = 4
+_BUSY_SPREAD = 4
+
+_LARGEST_FIRST = np.array(SIZES[::-1])[:, None]
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a stack costs on one core, in seconds.
+    """What a stack costs on one core, in seconds; or what each of several would, ``(choices,)``.
 
     Attributes:
         program: to compile it.
@@ -54,28 +60,26 @@ class Cost:
         member: of a step, for each member.
     """
 
-    program: float
-    step: float
-    member: float
+    program: Any
+    step: Any
+    member: Any
 
-    def size(self, members: int, steps: int) -> int:
-        """Slots of each stack that so many members train in."""
-        enough = fitting(min(SIZES[-1], max(2, math.ceil(_BUSY * self.step / self.member))))
-        return min(
-            (size for size in SIZES if size <= enough), key=lambda size: (self.seconds(members, size, steps), -size)
-        )
-
-    def seconds(self, members: int, size: int, steps: int) -> float:
-        """Of so many members in stacks of this size, their program included."""
-        stacks = math.ceil(members / size)
-        return self.program + steps * stacks * (self.step + size * self.member)
+    def sized(self, members: Any, steps: int) -> tuple[Array, Array]:
+        """Slots of each stack that so many members train in, and the seconds of them all; each ``(choices,)``."""
+        sizes = _LARGEST_FIRST
+        enough = np.maximum(2, _BUSY * self.step / self.member)
+        stacks = -(-np.asarray(members) // sizes)
+        seconds = self.program + steps * stacks * (self.step + sizes * self.member)
+        seconds = np.where(sizes < 2 * enough, seconds, np.inf)
+        best = seconds.argmin(axis=0)
+        return sizes[best, 0], np.take_along_axis(seconds, best[None], axis=0)[0]
 
     def shrinks(self, members: int, fewer: int, steps: int) -> bool:
         """Whether a smaller program saves more than it costs in the steps that are left."""
-        return steps * (members - fewer) * self.member > self.program
+        return bool(steps * (members - fewer) * self.member > self.program)
 
 
-def cost(depth: int, products: int, batch: int) -> Cost:
+def cost(depth: int, products: Any, batch: int) -> Cost:
     """Of stacks whose largest member has so many hidden layers and multiplications of a row, forward."""
     return Cost(
         program=_COMPILE_SECONDS[0] + _COMPILE_SECONDS[1] * depth,
@@ -93,6 +97,13 @@ def cost_of(model: Model, batch: int) -> Cost:
         places = math.prod(size for size in shape[1:-1] if size)
         products += places * int(np.prod(layer.kernel.shape))
     return cost(len(layers), products, batch)
+
+
+def together(members: int, spent: Cost, work: Work) -> Run:
+    """A run of so many members of the same size."""
+    slots, _ = spent.sized([members], work.epochs * work.steps)
+    (run,) = _spread([Run(tuple(range(members)), int(slots[0]))], [spent])
+    return run
 
 
 @dataclass(frozen=True)
@@ -125,31 +136,44 @@ def pack(sizes: Sequence[Size], work: Work) -> list[Run]:
         The runs, the smallest networks first.
     """
     order = sorted(range(len(sizes)), key=lambda i: (len(sizes[i].hidden), sizes[i].products, sizes[i].hidden, i))
+    depth = np.array([len(sizes[i].hidden) for i in order])
+    products = np.array([sizes[i].products for i in order])
+    widest = np.array([max(sizes[i].hidden, default=0) for i in order])
     steps = work.epochs * work.steps
-    best = [(0.0, 0, 0)]  # for the first so many members: seconds, where the last run begins, the size of its stacks
+    least = np.zeros(len(order) + 1)  # seconds of the first so many members
+    last = [(0, 0, cost(0, 0, 1))]  # of these: where the last run begins, the size of its stacks, and their cost
     for end in range(1, len(order) + 1):
-        products, widest, depths = 0, 0, set[int]()
-        choices = []
-        for start in range(end - 1, -1, -1):
-            size = sizes[order[start]]
-            products, widest = max(products, size.products), max((widest, *size.hidden))
-            depths.add(len(size.hidden))
-            own = _filled(products, widest, depths, work.batch)
-            slots = own.size(end - start, steps)
-            choices.append((best[start][0] + own.seconds(end - start, slots, steps), start, slots))
-        best.append(min(choices))
-    runs = []
+        # Of runs that end here and begin at each member before, the nearest first. Members are sorted by depth, so the
+        # deepest comes last; filled up to it, all layers are as wide as the widest.
+        wide = np.maximum.accumulate(widest[:end][::-1])
+        many = np.maximum.accumulate(products[:end][::-1])
+        filled = np.maximum(many, (depth[end - 1] - 1) * wide**2)
+        spent = cost(int(depth[end - 1]), np.where(depth[:end][::-1] < depth[end - 1], filled, many), work.batch)
+        slots, seconds = spent.sized(np.arange(1, end + 1), steps)
+        seconds = seconds + least[:end][::-1]
+        best = int(seconds.argmin())
+        least[end] = seconds[best]
+        last.append((end - 1 - best, int(slots[best]), replace(spent, member=float(spent.member[best]))))
+    runs, costs = [], []
     end = len(order)
     while end:
-        _, start, slots = best[end]
-        runs.append(Run(tuple(order[start:end]), slots))
+        start, size, spent = last[end]
+        runs.append(Run(tuple(order[start:end]), size))
+        costs.append(spent)
         end = start
-    return runs[::-1]
+    return _spread(runs[::-1], costs[::-1])
 
 
-def _filled(products: int, widest: int, depths: set[int], batch: int) -> Cost:
-    """Of stacks whose members have at most so many products, and these depths."""
-    depth = max(depths)
-    if len(depths) > 1:  # all of its layers are as wide as the widest
-        products = max(products, (depth - 1) * widest * widest)
-    return cost(depth, products, batch)
+def _spread(runs: list[Run], costs: Sequence[Cost]) -> list[Run]:
+    """Smaller stacks where there are few of them."""
+    while sum(len(run.stacks) for run in runs) < _SPREAD:
+        halved = [
+            (run.size * spent.member, i)
+            for i, (run, spent) in enumerate(zip(runs, costs, strict=True))
+            if run.size > 1 and run.size / 2 * spent.member >= _BUSY_SPREAD * spent.step
+        ]
+        if not halved:
+            break
+        _, i = max(halved)
+        runs = [*runs[:i], replace(runs[i], size=runs[i].size // 2), *runs[i + 1 :]]
+    return runs

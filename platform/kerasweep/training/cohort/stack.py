@@ -152,7 +152,7 @@ class Stack:
     def best(self, number: int) -> tuple[Array, ...]:
         """A member's best weights, of its own size, in the order of ``model.weights``."""
         i = self._index(number)
-        return self._unpadded([np.asarray(value[i]) for value in self._best], self._slots[i].row)
+        return self._unpadded([np.asarray(value)[i] for value in self._best], self._slots[i].row)
 
     def copy(self, copies: Mapping[int, tuple[Stack, int, Params]]) -> Callable[[], None]:
         """Prepares copies of other members' states into members of this stack.
@@ -333,7 +333,7 @@ class Stack:
                 if size is None:
                     continue
                 value = value[tuple(slice(extent) for extent in size)]
-            own.append(np.ascontiguousarray(value))
+            own.append(np.array(value))
         return tuple(own)
 
 
