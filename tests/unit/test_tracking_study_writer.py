@@ -106,13 +106,15 @@ def test_a_trial_that_goes_on_is_shown_and_then_left_alone(writer: StudyWriter, 
     assert client.calls == {"create_run": 1, "log_batch": 2 + 1, "set_terminated": 1}
 
 
-def test_the_more_trials_go_on_the_less_often_each_is_sent(writer: StudyWriter) -> None:
+def test_the_more_trials_go_on_the_less_often_each_is_sent(writer: StudyWriter, client: Counted) -> None:
     for number in range(200):
         writer.begin_trial(begun(number), AT)
     began = time.monotonic()
     writer.write_next()
     took = time.monotonic() - began
+    assert client.calls == {"create_run": 1}
     writer.flush()
+    assert client.calls == {"create_run": 200, "log_batch": 200}
     writer.log_epochs(0, 1, HISTORY[:1], AT)
     assert writer.due > began + 100 * took
     writer.end("interrupted", AT)

@@ -185,6 +185,7 @@ def convolutional(learning_rate: float, padding: str = "same") -> keras.Model:
             layers.MaxPooling2D(2, strides=1, padding="same"),
             layers.DepthwiseConv2D(2, padding=padding, depth_multiplier=2),
             layers.Conv2D(3, 2, strides=(1, 2), padding="same", use_bias=False),
+            layers.Conv2D(3, 2, strides=(2, 1), padding="same"),
             layers.GlobalAveragePooling2D(),
             layers.Dense(3, "softmax"),
         ]

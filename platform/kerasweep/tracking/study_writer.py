@@ -3,7 +3,7 @@
 A call of MLflow on SQLite costs 3 to 6 ms of CPU time before it does anything, a metric in it a tenth of one. So
 nothing is sent as it comes. A trial that has ended goes out whole: ``create_run`` with all its tags, one ``log_batch``,
 ``set_terminated``. A trial that runs for longer shows up after five seconds, and is brought up to date as often as a
-tenth of the time allows: seldom if many trials run side by side.
+tenth of the time allows: seldom if many trials run side by side, and then for the first time not when it shows up.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ class StudyWriter:
         """Send what waits for the run that is due first."""
         run = self._next()
         if run is not None:
-            self._write(run)
+            self._write(run, whole=False)
 
     def flush(self) -> None:
         """Send all that waits. One run's failure does not keep the others back."""
@@ -236,9 +236,9 @@ class StudyWriter:
         runs += [run for _, run in zip(range(1), self._ended.values(), strict=False)]
         return min(runs, key=lambda run: run.due, default=None)
 
-    def _write(self, run: _Run) -> None:
+    def _write(self, run: _Run, whole: bool = True) -> None:
         try:
-            self._send(run)
+            self._send(run, whole)
         except Exception as error:  # MLflow passes on its libraries' errors; one lost run must not cost the next
             self._lost(error)
 
@@ -283,22 +283,31 @@ class StudyWriter:
         created = self._patience.call(self._client.create_run, self._experiment, run.started, tags, run.name)
         run.id, run.tags = str(created.info.run_id), {}
 
-    def _send(self, run: _Run) -> None:
-        """Send what waits for a run, and its end. What was tried in vain is not tried again, except a creation."""
+    def _send(self, run: _Run, whole: bool = True) -> None:
+        """Send what waits for a run, and its end. What was tried in vain is not tried again, except a creation.
+
+        Unless it is to be sent whole, of a run that goes on among many others nothing but the creation is sent.
+        """
         begun = time.monotonic()
         if run.number is not None and run.end is not None:
             del self._ended[run.number]
+        new = not run.id
         try:
             self._create(run)
+            if new and not whole and run.end is None and self._rest(run, begun) > _SHOW_SECONDS:
+                return
             self._send_batches(run)
             if run.end is not None:
                 self._patience.call(self._client.set_terminated, run.id, *run.end)
         finally:
             if run.number is not None and run.end is not None and run.id:
                 self._written[run.number] = run.id
-            beside = 1 if run.number is None else len(self._running)
-            now = time.monotonic()
-            run.due = now + max(_SHOW_SECONDS, _REST * (now - begun) * beside)
+            run.due = time.monotonic() + self._rest(run, begun)
+
+    def _rest(self, run: _Run, begun: float) -> float:
+        """Seconds that a run is left alone after it was written, given when that began."""
+        beside = 1 if run.number is None else len(self._running)
+        return max(_SHOW_SECONDS, _REST * (time.monotonic() - begun) * beside)
 
     def _send_batches(self, run: _Run) -> None:
         from mlflow.entities import Metric, Param, RunTag
