@@ -210,6 +210,13 @@ def test_after_a_flush_everything_so_far_can_be_read(opened: Open, store: StudyS
     assert store.load("flushed").trials[0].history == ({"val_loss": 1.0},)
 
 
+def test_after_a_flush_without_trials_the_study_can_be_read(opened: Open, store: StudyStore) -> None:
+    tracker = opened("begun")
+    tracker.start(header("begun"))
+    tracker.flush(trials=False)
+    assert store.load("begun").status == "running"
+
+
 def test_files_are_copied_at_the_call(opened: Open, store: StudyStore, tmp_path: Path) -> None:
     tracker = opened("files")
     tracker.start(header("files"))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 __all__ = ["main"]
@@ -14,6 +17,28 @@ def main() -> NoReturn:
     Raises:
         SystemExit: always; 0 done, 1 the study failed, 2 the input is wrong, 130 interrupted.
     """
+    ending = _Ending()
+    atexit.register(ending.leave)  # the first to be registered is the last to be called
     from kerasweep.cli.commands import app
 
-    sys.exit(app(prog_name="kerasweep"))
+    try:
+        sys.exit(app(prog_name="kerasweep"))
+    except SystemExit as done:
+        ending.code = done.code if isinstance(done.code, int) else int(done.code is not None)
+        raise
+
+
+class _Ending:
+    """Ends the process when everything else has ended, without taking TensorFlow's and Ray's objects apart one by one.
+
+    Attributes:
+        code: of the exit.
+    """
+
+    code = 1
+
+    def leave(self) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(self.code)

@@ -156,7 +156,7 @@ class Winner:
             classes=run.data.facts.classes,
             metrics=scores,
         )
-        run.tracker.flush()
+        run.tracker.flush(trials=False)
         version = registry.register(name, delivered)
         moved, reason = decide(scores, held.metrics if held else None, metric, direction)
         if moved:

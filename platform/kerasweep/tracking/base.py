@@ -77,8 +77,11 @@ class Tracker(Protocol):
         """Ends the parent run: ``finished``, ``interrupted`` or ``failed``."""
         ...
 
-    def flush(self) -> None:
-        """Returns when everything so far was written, or has failed; what failed is raised by ``close``."""
+    def flush(self, trials: bool = True) -> None:
+        """Returns when everything so far was written, or has failed; what failed is raised by ``close``.
+
+        Without ``trials``, when the study's own run is there; trials that have ended may still wait to be written.
+        """
         ...
 
     def close(self) -> None: ...

@@ -114,11 +114,14 @@ class MlflowTracker:
             raise ValueError(f"a study's last status must be one of {', '.join(_STATUSES)}. Received: {status!r}")
         self._post("end", status, _now())
 
-    def flush(self) -> None:
-        """Returns when everything so far was written, or has failed; what failed is raised by ``close``."""
+    def flush(self, trials: bool = True) -> None:
+        """Returns when everything so far was written, or has failed; what failed is raised by ``close``.
+
+        Without ``trials``, when the study's own run is there; trials that have ended may still wait to be written.
+        """
         number, flushed = next(self._flush_numbers), threading.Event()
         self._flushes[number] = flushed
-        self._post("flush", number)
+        self._post("flush", number, trials)
         if self._written.is_set():  # the process died: nobody will answer
             return
         flushed.wait()

@@ -119,15 +119,18 @@ def _opened(uri: str, experiment: str, patience: Patience, answers: Answers) -> 
 def _write(writer: StudyWriter, inbox: Inbox, answers: Answers, uri: str) -> None:
     """Take notes as long as calls come, and write when there are none: then each run takes the fewest requests."""
     while True:
-        due = writer.due
-        call = inbox.get(None if due == math.inf else max(due - time.monotonic(), 0))
+        call = inbox.get(0)
+        if call is None:
+            due = writer.due
+            call = inbox.get(None if due == math.inf else max(due - time.monotonic(), 0))
         if call is None:
             writer.write_next()
             continue
         name, arguments = call
         try:
             if name == "flush":
-                writer.flush()
+                if arguments[1]:
+                    writer.flush()
             elif name == "killed":
                 if writer.goes_on:
                     writer.end("interrupted", round(time.time() * 1000))
@@ -140,14 +143,14 @@ def _write(writer: StudyWriter, inbox: Inbox, answers: Answers, uri: str) -> Non
         except Exception as error:  # MLflow passes on its libraries' errors; one lost call must not cost the next
             answers.send("lost", _text(error, uri))
         if name == "flush":
-            answers.send("flushed", *arguments)
+            answers.send("flushed", arguments[0])
 
 
 def _drop(inbox: Inbox, answers: Answers) -> None:
     """Without a store all calls are dropped."""
     while (call := inbox.get(None)) is not None and call[0] not in ("close", "killed"):
         if call[0] == "flush":
-            answers.send("flushed", *call[1])
+            answers.send("flushed", call[1][0])
 
 
 def _text(error: Exception, uri: str) -> str:

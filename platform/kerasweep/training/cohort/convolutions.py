@@ -33,9 +33,10 @@ def conv2d(way: Pass, layer: keras.layers.Conv2D, x: Tensor) -> Tensor:
         raise Unstackable(f"layer {layer.name} (Conv2D with groups)")
     rows, columns = axes = _axes_of(layer, x)
     x, kernel = _padded(x, axes, 0.0), way.value(layer._kernel)
-    if x.shape[0] == 1:
+    _, _, width, channels, filters = kernel.shape
+    if x.shape[0] < way.members:
         y = _of_one_image(x, kernel, axes)
-    elif rows.stride == 1:
+    elif rows.stride == 1 and filters < width * channels:  # else the products are more than the windows would be
         y = _by_rows(x, kernel, axes)
     else:
         y = _by_windows(x, kernel, axes)

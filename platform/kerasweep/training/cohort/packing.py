@@ -31,7 +31,7 @@ _PRODUCT_SECONDS = 1e-10  # of a multiplication of one row, there and back
 # cores have use for, smaller ones are made as long as it is so many times that.
 _BUSY = 8
 _SPREAD = 4
-_BUSY_SPREAD = 4
+_BUSY_SPREAD = 2
 
 _LARGEST_FIRST = np.array(SIZES[::-1])[:, None]
 
@@ -67,7 +67,7 @@ class Cost:
     def sized(self, members: Any, steps: int) -> tuple[Array, Array]:
         """Slots of each stack that so many members train in, and the seconds of them all; each ``(choices,)``."""
         sizes = _LARGEST_FIRST
-        enough = np.maximum(2, _BUSY * self.step / self.member)
+        enough = np.maximum(1, _BUSY * self.step / self.member)
         stacks = -(-np.asarray(members) // sizes)
         seconds = self.program + steps * stacks * (self.step + sizes * self.member)
         seconds = np.where(sizes < 2 * enough, seconds, np.inf)
