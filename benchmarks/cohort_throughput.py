@@ -7,7 +7,7 @@ Purpose: the same networks on the same rows, trained and validated after every e
          builder's small convolutional network at least 3 times. Then how the first of these grows with members, width,
          batch size and rows.
 Command: .venv/bin/python benchmarks/cohort_throughput.py [--quick] [--save]
-Time:    about 9 minutes on two quiet cores; with `--quick`, whose figures say little, under 2
+Time:    about 4 minutes on two quiet cores; with `--quick`, whose figures say little, under 2
 Result:  tables; `--save` also writes benchmarks/results/cohort_throughput.json
 
 Seconds of a model-epoch are the median over all epochs but the first of each training; what the first one takes longer
