@@ -70,7 +70,7 @@ class Cost:
         enough = np.maximum(1, _BUSY * self.step / self.member)
         stacks = -(-np.asarray(members) // sizes)
         seconds = self.program + steps * stacks * (self.step + sizes * self.member)
-        seconds = np.where(sizes < 2 * enough, seconds, np.inf)
+        seconds = np.where(sizes < 2 * enough, seconds, np.inf)  # none above the first that is enough
         best = seconds.argmin(axis=0)
         return sizes[best, 0], np.take_along_axis(seconds, best[None], axis=0)[0]
 
@@ -97,13 +97,6 @@ def cost_of(model: Model, batch: int) -> Cost:
         places = math.prod(size for size in shape[1:-1] if size)
         products += places * int(np.prod(layer.kernel.shape))
     return cost(len(layers), products, batch)
-
-
-def together(members: int, spent: Cost, work: Work) -> Run:
-    """A run of so many members of the same size."""
-    slots, _ = spent.sized([members], work.epochs * work.steps)
-    (run,) = _spread([Run(tuple(range(members)), int(slots[0]))], [spent])
-    return run
 
 
 @dataclass(frozen=True)
@@ -162,6 +155,13 @@ def pack(sizes: Sequence[Size], work: Work) -> list[Run]:
         costs.append(spent)
         end = start
     return _spread(runs[::-1], costs[::-1])
+
+
+def together(members: int, spent: Cost, work: Work) -> Run:
+    """A run of so many members of the same size."""
+    slots, _ = spent.sized([members], work.epochs * work.steps)
+    (run,) = _spread([Run(tuple(range(members)), int(slots[0]))], [spent])
+    return run
 
 
 def _spread(runs: list[Run], costs: Sequence[Cost]) -> list[Run]:
