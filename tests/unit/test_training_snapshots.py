@@ -98,7 +98,7 @@ def test_best_weights_keep_their_order_beyond_ten() -> None:
         "variable_0": np.zeros(1)
     }
     assert [int(weight[0]) for weight in snapshots.best_weights(Snapshot(arrays, {}), 4)] == list(range(12))
-    assert snapshots.best_weights(Snapshot({"variable_0": np.zeros(1)}, {})) == ()
+    assert snapshots.best_weights(Snapshot({"variable_0": np.zeros(1)}, {}), 4) == ()
 
 
 def test_the_decision_travels_with_the_state(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def _tiled_max(x: Tensor, extents: Pair) -> Tensor:
     tall, wide = height // rows, width // columns
     places = np.arange(rows * columns).reshape(1, 1, 1, rows, 1, columns, 1)
 
-    @ops.custom_gradient  # type: ignore[untyped-decorator]
+    @ops.custom_gradient  # type: ignore[untyped-decorator]  # Keras has no types here
     def largest(x: Tensor) -> tuple[Tensor, Any]:
         tiles = ops.reshape(x[:, :, : tall * rows, : wide * columns], (*x.shape[:2], tall, rows, wide, columns, -1))
         parts = [tiles[:, :, :, i, :, j] for i in range(rows) for j in range(columns)]
