@@ -19,10 +19,13 @@ def main() -> NoReturn:
     """
     ending = _Ending()
     atexit.register(ending.leave)  # the first to be registered is the last to be called
-    from kerasweep.cli.commands import app
-
     try:
+        from kerasweep.cli.commands import app
+
         sys.exit(app(prog_name="kerasweep"))
+    except KeyboardInterrupt:  # before there was a command to handle it
+        ending.code = 130
+        raise
     except SystemExit as done:
         ending.code = done.code if isinstance(done.code, int) else int(done.code is not None)
         raise
