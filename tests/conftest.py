@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -24,6 +25,9 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
 os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+# A suite that was started in the background may have been told to ignore Ctrl-C, and what it starts would, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 _SHARED = REPOSITORY.parent / "shared" / "data"
 if _SHARED.is_dir():
     os.environ.setdefault("KERASWEEP_DATA", str(_SHARED))
