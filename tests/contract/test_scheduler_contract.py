@@ -17,7 +17,7 @@ from kerasweep.scheduling import SCHEDULERS as REGISTERED
 from kerasweep.scheduling import Scheduler, make_scheduler
 from kerasweep.space import Space
 from kerasweep.spec.parameters import Choice, Float
-from kerasweep.spec.pipeline import (
+from kerasweep.spec.schedulers import (
     AshaScheduler,
     HyperbandScheduler,
     MedianScheduler,

@@ -14,20 +14,56 @@ from dataclasses import replace
 import optuna
 import pytest
 
+from kerasweep.errors import SpecError
 from kerasweep.records import Candidate, Direction, Objective, Params, Status, Trial
 from kerasweep.search import Searcher, make_searcher
 from kerasweep.space import Space
 from kerasweep.spec.parameters import Choice, Fixed, Float, Int
-from kerasweep.spec.pipeline import GridSearch, RandomSearch, TpeSearch
+from kerasweep.spec.searchers import (
+    AutoSearch,
+    BohbSearch,
+    CmaesSearch,
+    EvolutionSearch,
+    ForestSearch,
+    GpSearch,
+    GridSearch,
+    HyperoptSearch,
+    KerasTunerSearch,
+    RandomSearch,
+    SearcherSpec,
+    SobolSearch,
+    SpearmintSearch,
+    TpeSearch,
+    ZoomSearch,
+)
 
 LOSS = Objective("val_loss", Direction.MINIMIZE)
 
-SEARCHERS = {
+SEARCHERS: dict[str, SearcherSpec] = {
     "random": RandomSearch(),
+    "sobol": SobolSearch(),
     "grid": GridSearch(steps=6),
     "tpe": TpeSearch(startup=4),
     "tpe-from-the-first": TpeSearch(startup=1, candidates=8),
+    "hyperopt": HyperoptSearch(startup=4),
+    "hyperopt-anneal": HyperoptSearch(algorithm="anneal"),
+    "gp": GpSearch(startup=4),
+    "gp-lcb": GpSearch(startup=4, acquisition="lcb"),
+    "forest": ForestSearch(startup=4),
+    "random-forest": ForestSearch(startup=4, trees="random_forest", acquisition="pi"),
+    "spearmint": SpearmintSearch(startup=4, samples=2, fantasies=2),
+    "keras_tuner": KerasTunerSearch(startup=4),
+    "keras_tuner-random": KerasTunerSearch(oracle="random"),
+    "keras_tuner-hyperband": KerasTunerSearch(oracle="hyperband"),
+    "evolution": EvolutionSearch(population=6),
+    "cmaes": CmaesSearch(population=4),
+    "bohb": BohbSearch(startup=5),
+    "zoom": ZoomSearch(trials=8, rounds=2, top=3),
+    "auto": AutoSearch(),
 }
+
+# Spaces that a searcher cannot search and says so before anything runs.
+REFUSED = {"cmaes": {"mixed", "mixed types", "priors", "conditions"}}
 
 SPACES = {
     "mixed": Space.of(
@@ -76,8 +112,11 @@ def loss(params: Params) -> float:
 
 
 def ended(candidate: Candidate, status: Status = Status.FINISHED, value: float | None = None) -> Trial:
+    """A trial with a learning curve, of nine epochs if it finished and of three if it was stopped."""
     value = loss(candidate.params) if value is None else value
-    return Trial(candidate.number, candidate.params, seed=0, status=status, value=value, epoch=3)
+    epochs = 9 if status is Status.FINISHED else 3
+    history = tuple({"val_loss": value + 1 / epoch - 1 / epochs} for epoch in range(1, epochs + 1))
+    return Trial(candidate.number, candidate.params, seed=0, status=status, history=history, value=value, epoch=epochs)
 
 
 def failed(candidate: Candidate) -> Trial:
@@ -86,8 +125,13 @@ def failed(candidate: Candidate) -> Trial:
 
 @pytest.fixture(params=SEARCHERS)
 def searcher(request: pytest.FixtureRequest) -> Callable[..., Searcher]:
-    def make(space: Space, seed: int = 7) -> Searcher:
-        return make_searcher(SEARCHERS[request.param], space, LOSS, seed)
+    def make(space: Space, seed: int = 7, points: tuple[Params, ...] = ()) -> Searcher:
+        spec = SEARCHERS[request.param]
+        if spec.name in REFUSED and any(space is SPACES.get(name, FINITE.get(name)) for name in REFUSED[spec.name]):
+            with pytest.raises(SpecError, match="Received: "):
+                make_searcher(spec, space, LOSS, seed)
+            pytest.skip("the searcher refuses this space, as it should")
+        return make_searcher(spec, space, LOSS, seed, max_epochs=9, points=points)
 
     return make
 
@@ -230,6 +274,35 @@ def test_values_are_native_python(searcher) -> None:
         expected = {"n_hidden": int, "optimizer": str, "momentum": float, "nesterov": bool, "warmup": int}
         expected |= {"learning_rate": float, "batch_size": int, "dropout": float, "tag": str}
         assert types == {name: expected[name] for name in types}
+
+
+def test_points_come_first_and_what_they_leave_out_is_filled_in(searcher) -> None:
+    space = Space.of(
+        x=Float(min=-1.0, max=1.0), n=Int(min=1, max=100, log=True, prior=7), z=Float(min=0.0, max=1.0, step=0.25)
+    )
+    whole = {"x": 0.123, "n": 42, "z": 0.25}
+    search = searcher(space, points=(whole, {"x": 0.5}))
+    first, second, *_ = search.ask(4)
+    assert first.params == whole
+    assert second.params["x"] == 0.5
+    assert second.params["n"] == 7  # its prior
+    assert space.contains(second.params)
+    search.tell([ended(second)])
+    assert whole not in [candidate.params for candidate in run(search, 10)]
+
+
+def test_trials_of_earlier_studies_are_taken_before_the_first_ask(searcher) -> None:
+    space = SPACES["mixed"]
+    earlier = run(make_searcher(RandomSearch(), space, LOSS, 5), 12)
+    trials = [ended(candidate, Status.STOPPED if candidate.number % 3 else Status.FINISHED) for candidate in earlier]
+    trials[4] = failed(earlier[4])
+    search = searcher(space)
+    search.recall(trials)
+    asked = search.ask(4)
+    assert [candidate.number for candidate in asked] == [0, 1, 2, 3]
+    assert all(space.contains(candidate.params) for candidate in asked)
+    search.tell([ended(candidate) for candidate in asked])
+    assert pickle.loads(pickle.dumps(search)).ask(3) == search.ask(3)
 
 
 @pytest.mark.parametrize("name", ["random", "tpe"])

@@ -17,7 +17,7 @@ from ray.tune.search import SearchAlgorithm
 
 from kerasweep.dispatch.schedulers import ray_scheduler
 from kerasweep.scheduling import hyperband_brackets
-from kerasweep.spec.pipeline import AshaScheduler, HyperbandScheduler, MedianScheduler, NoScheduler, SchedulerSpec
+from kerasweep.spec.schedulers import AshaScheduler, HyperbandScheduler, MedianScheduler, NoScheduler, SchedulerSpec
 
 CONTINUE, PAUSE, STOP = TrialScheduler.CONTINUE, TrialScheduler.PAUSE, TrialScheduler.STOP
 

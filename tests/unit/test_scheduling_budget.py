@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kerasweep.records import Direction, Objective, Standing
 from kerasweep.scheduling import expected_epochs, generations, hyperband_brackets, make_scheduler
 from kerasweep.scheduling.rungs import epochs_of
-from kerasweep.spec.pipeline import AshaScheduler, HyperbandScheduler, MedianScheduler, NoScheduler, PbtScheduler
+from kerasweep.spec.schedulers import AshaScheduler, HyperbandScheduler, MedianScheduler, NoScheduler, PbtScheduler
 
 SCHEDULERS = [
     NoScheduler(), AshaScheduler(), AshaScheduler(brackets=2), HyperbandScheduler(), MedianScheduler(), PbtScheduler(),

@@ -10,7 +10,7 @@ import pytest
 from kerasweep.records import Decision, Direction, Objective, Standing
 from kerasweep.scheduling import Scheduler, make_scheduler
 from kerasweep.scheduling.rungs import bracket_weights
-from kerasweep.spec.pipeline import AshaScheduler, HyperbandScheduler, MedianScheduler, SchedulerSpec
+from kerasweep.spec.schedulers import AshaScheduler, HyperbandScheduler, MedianScheduler, SchedulerSpec
 
 LOSS = Objective("val_loss", Direction.MINIMIZE)
 ACCURACY = Objective("val_accuracy", Direction.MAXIMIZE)

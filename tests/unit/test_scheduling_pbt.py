@@ -15,7 +15,7 @@ from kerasweep.scheduling.exploration import Exploration
 from kerasweep.space import Space
 from kerasweep.spec.families import MUTABLE_PARAMETERS, OPTIMIZER_PARAMETERS, mutable_parameters
 from kerasweep.spec.parameters import Choice, Fixed, Float, Int
-from kerasweep.spec.pipeline import NoScheduler, PbtScheduler
+from kerasweep.spec.schedulers import NoScheduler, PbtScheduler
 
 LOSS = Objective("val_loss", Direction.MINIMIZE)
 SPACE = Space.of(

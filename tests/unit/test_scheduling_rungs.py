@@ -17,7 +17,7 @@ from kerasweep.scheduling import (
     paper_brackets,
 )
 from kerasweep.scheduling.rungs import best_share, epochs_of
-from kerasweep.spec.pipeline import AshaScheduler, HyperbandScheduler, NoScheduler, PbtScheduler
+from kerasweep.spec.schedulers import AshaScheduler, HyperbandScheduler, NoScheduler, PbtScheduler
 
 BUDGETS = [1, 2, 3, 5, 9, 10, 27, 30, 50, 81, 100, 243]
 

@@ -10,7 +10,7 @@ from kerasweep.records import Direction, Objective
 from kerasweep.search.registry import SEARCHERS, make_searcher
 from kerasweep.space import Space
 from kerasweep.spec.parameters import Int
-from kerasweep.spec.pipeline import SearcherSpec
+from kerasweep.spec.searchers import SearcherSpec
 
 LOSS = Objective("val_loss", Direction.MINIMIZE)
 
@@ -37,7 +37,7 @@ def test_optuna_is_loaded_only_for_what_needs_it() -> None:
         "from kerasweep.search import make_searcher\n"
         "from kerasweep.space import Space\n"
         "from kerasweep.spec.parameters import Int\n"
-        "from kerasweep.spec.pipeline import RandomSearch\n"
+        "from kerasweep.spec.searchers import RandomSearch\n"
         "make_searcher(RandomSearch(), Space.of(x=Int(min=0, max=9)), None, 1).ask(2)\n"
         "sys.exit('optuna' in sys.modules)"
     )

@@ -11,7 +11,7 @@ from kerasweep.records import Candidate, Direction, Objective, Status, Trial
 from kerasweep.search import Searcher, by_structure, make_searcher
 from kerasweep.space import Space
 from kerasweep.spec.parameters import Choice, Float, Int
-from kerasweep.spec.pipeline import GridSearch, RandomSearch, SearcherSpec, TpeSearch
+from kerasweep.spec.searchers import GridSearch, RandomSearch, SearcherSpec, TpeSearch
 
 LOSS = Objective("val_loss", Direction.MINIMIZE)
 SPACE = Space.of(

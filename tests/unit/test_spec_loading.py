@@ -21,7 +21,8 @@ from kerasweep.errors import SpecError
 from kerasweep.records import Direction, Objective
 from kerasweep.spec import Float, LoadedPipeline, load_pipeline, load_space, pipeline_from_mapping
 from kerasweep.spec.document import MAX_BYTES, parse
-from kerasweep.spec.pipeline import AshaScheduler, RandomSearch, TpeSearch
+from kerasweep.spec.schedulers import AshaScheduler
+from kerasweep.spec.searchers import RandomSearch, TpeSearch
 
 GOOD = Path(__file__).parents[1] / "spec_cases" / "good"
 ROOT = GOOD.parents[2]

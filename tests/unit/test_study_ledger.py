@@ -19,7 +19,7 @@ from kerasweep.search import Searcher, make_searcher
 from kerasweep.seeds import derive
 from kerasweep.space import Space
 from kerasweep.spec.parameters import Choice, Float, Int
-from kerasweep.spec.pipeline import RandomSearch, TpeSearch
+from kerasweep.spec.searchers import RandomSearch, TpeSearch
 from kerasweep.study.events import Progress
 from kerasweep.study.ledger import Budget, Ledger, Watchers
 from kerasweep.tracking import StudyHeader

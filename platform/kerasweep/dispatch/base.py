@@ -10,7 +10,7 @@ from typing import Protocol
 from kerasweep.data.base import SearchData
 from kerasweep.records import Change, Metrics, Objective, Status
 from kerasweep.scheduling.base import Scheduler
-from kerasweep.spec.pipeline import SchedulerSpec
+from kerasweep.spec.schedulers import SchedulerSpec
 from kerasweep.training.base import Cohort, Trainer
 
 

@@ -18,14 +18,9 @@ from kerasweep.scheduling import hyperband_brackets
 from kerasweep.space import Space
 from kerasweep.spec.families import FAMILIES, TRAINING_PARAMETERS
 from kerasweep.spec.parameters import Choice, Fixed, Parameter
-from kerasweep.spec.pipeline import (
-    GridSearch,
-    HyperbandScheduler,
-    PbtScheduler,
-    PipelineSpec,
-    RandomSearch,
-    ResourcesSpec,
-)
+from kerasweep.spec.pipeline import PipelineSpec, ResourcesSpec
+from kerasweep.spec.schedulers import HyperbandScheduler, PbtScheduler
+from kerasweep.spec.searchers import GridSearch, RandomSearch
 
 # More members than this make a step no cheaper for each of them.
 _MOST = 512

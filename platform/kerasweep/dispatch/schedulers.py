@@ -15,7 +15,7 @@ from ray.tune.schedulers import (
 )
 from ray.tune.schedulers.hyperband import _Bracket
 
-from kerasweep.spec.pipeline import AshaScheduler, HyperbandScheduler, MedianScheduler, SchedulerSpec
+from kerasweep.spec.schedulers import AshaScheduler, HyperbandScheduler, MedianScheduler, SchedulerSpec
 
 _EPOCH = "training_iteration"
 

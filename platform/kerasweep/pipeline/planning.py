@@ -13,7 +13,8 @@ from kerasweep.scheduling import asha_rungs, expected_epochs, hyperband_brackets
 from kerasweep.space import Space
 from kerasweep.spec import LoadedPipeline
 from kerasweep.spec.parameters import Choice, Fixed, Parameter
-from kerasweep.spec.pipeline import AshaScheduler, HyperbandScheduler, MedianScheduler, PbtScheduler, PipelineSpec
+from kerasweep.spec.pipeline import PipelineSpec
+from kerasweep.spec.schedulers import AshaScheduler, HyperbandScheduler, MedianScheduler, PbtScheduler
 from kerasweep.spec.vocabulary import DATASETS
 from kerasweep.tracking import redact, resolve_uri
 

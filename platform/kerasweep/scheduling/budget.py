@@ -10,7 +10,7 @@ from itertools import cycle
 from typing import Any
 
 from kerasweep.scheduling.rungs import asha_rungs, best_share, bracket_weights, epochs_of, hyperband_brackets
-from kerasweep.spec.pipeline import (
+from kerasweep.spec.schedulers import (
     AshaScheduler,
     HyperbandScheduler,
     MedianScheduler,

@@ -17,7 +17,7 @@ from kerasweep.scheduling.pbt import PopulationBased
 from kerasweep.scheduling.rungs import asha_rungs, paper_brackets
 from kerasweep.space import Space
 from kerasweep.spec.families import MUTABLE_PARAMETERS
-from kerasweep.spec.pipeline import (
+from kerasweep.spec.schedulers import (
     AshaScheduler,
     HyperbandScheduler,
     MedianScheduler,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from kerasweep.errors import Problem, SpecError
-from kerasweep.spec.pipeline import HyperbandScheduler, SchedulerSpec
+from kerasweep.spec.schedulers import HyperbandScheduler, SchedulerSpec
 
 # What rounding may leave of a whole number: far below one trial or one epoch, far above a float's error.
 _TOLERANCE = 1e-9

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections import deque
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -22,13 +23,16 @@ class Proposals:
     Args:
         space: what the candidates come from.
         rng: draws where nothing better is known.
+        points: configurations to begin with; parameters that one leaves out are drawn.
     """
 
-    def __init__(self, space: Space, rng: np.random.Generator) -> None:
+    def __init__(self, space: Space, rng: np.random.Generator, points: Sequence[Params] = ()) -> None:
         self._space = space
         self._rng = rng
         self._keys: set[Hashable] = set()
         self._open: set[int] = set()
+        self._points = deque(points)
+        self._began = False
 
     @property
     def count(self) -> int:
@@ -64,9 +68,23 @@ class Proposals:
             )
         self._open.remove(trial.number)
 
+    def point(self) -> Params | None:
+        """The next of the points to begin with, completed; None if there is no other."""
+        while self._points:
+            params = self._space.completed(self._points.popleft(), self._rng)
+            if self.is_new(params):
+                return params
+        return None
+
     def first(self) -> Params | None:
-        """The configuration to begin with: all declared priors; None later on, or if there is no prior."""
-        return None if self._keys else self._space.typical(self._rng)
+        """What to begin with: the points, then all declared priors; None later on, or if there is neither."""
+        if (params := self.point()) is not None:
+            return params
+        if self._began:
+            return None
+        self._began = True
+        typical = self._space.typical(self._rng)
+        return typical if typical is not None and self.is_new(typical) else None
 
     def varied(self, params: Params, free: frozenset[str]) -> Params | None:
         """A new random configuration that differs from this one in ``free`` only; None after too many vain draws."""

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from kerasweep.records import Candidate, Trial
+from kerasweep.search.base import Brief
 from kerasweep.search.proposals import Proposals
-from kerasweep.space import Space
+from kerasweep.spec.searchers import RandomSearch
 
 
 class RandomSearcher:
@@ -19,12 +20,12 @@ class RandomSearcher:
     Source: Bergstra, Bengio: Random Search for Hyper-Parameter Optimization, JMLR 13 (2012).
 
     Args:
-        space: what to search.
-        seed: of the draws.
+        brief: what to search.
+        spec: has no options.
     """
 
-    def __init__(self, space: Space, seed: int) -> None:
-        self._proposals = Proposals(space, np.random.default_rng(seed))
+    def __init__(self, brief: Brief, spec: RandomSearch) -> None:
+        self._proposals = Proposals(brief.space, np.random.default_rng(brief.seed), brief.points)
 
     def ask(self, n: int) -> list[Candidate]:
         candidates: list[Candidate] = []
@@ -43,3 +44,6 @@ class RandomSearcher:
     def tell(self, trials: Sequence[Trial]) -> None:
         for trial in trials:
             self._proposals.close(trial)
+
+    def recall(self, trials: Sequence[Trial]) -> None:
+        pass

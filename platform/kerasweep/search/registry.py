@@ -3,46 +3,47 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from importlib import import_module
 
-from kerasweep.records import Objective
-from kerasweep.search.base import Searcher
+from kerasweep.errors import MissingExtra
+from kerasweep.records import Objective, Params
+from kerasweep.search.base import Brief, Searcher
 from kerasweep.search.structured import StructuredSearcher, Varying
 from kerasweep.space import Space
 from kerasweep.spec.parameters import Float
-from kerasweep.spec.pipeline import GridSearch, RandomSearch, SearcherSpec, TpeSearch
+from kerasweep.spec.searchers import SearcherSpec
 
 # Settings of one structure at most.
 _SETTINGS = 8
 
-
-def _random(spec: RandomSearch, space: Space, objective: Objective, seed: int) -> Searcher:
-    from kerasweep.search.random_search import RandomSearcher
-
-    return RandomSearcher(space, seed)
-
-
-def _grid(spec: GridSearch, space: Space, objective: Objective, seed: int) -> Searcher:
-    from kerasweep.search.grid_search import GridSearcher
-
-    return GridSearcher(space, spec.steps, seed)
-
-
-def _tpe(spec: TpeSearch, space: Space, objective: Objective, seed: int) -> Searcher:
-    from kerasweep.search.tpe_search import TpeSearcher  # Optuna takes a second to import
-
-    return TpeSearcher(space, objective, spec, seed)
-
-
-SEARCHERS: dict[str, Callable[[Any, Space, Objective, int], Searcher]] = {
-    "random": _random,
-    "grid": _grid,
-    "tpe": _tpe,
+# name -> module, class, and the extra that its library comes with. A module is imported when it is asked for.
+SEARCHERS = {
+    "random": ("random_search", "RandomSearcher", ""),
+    "sobol": ("sobol_search", "SobolSearcher", ""),
+    "grid": ("grid_search", "GridSearcher", ""),
+    "tpe": ("tpe_search", "TpeSearcher", ""),
+    "hyperopt": ("hyperopt_search", "HyperoptSearcher", "hyperopt"),
+    "gp": ("skopt_search", "GpSearcher", ""),
+    "forest": ("skopt_search", "ForestSearcher", ""),
+    "spearmint": ("spearmint_search", "SpearmintSearcher", ""),
+    "keras_tuner": ("keras_tuner_search", "KerasTunerSearcher", "keras-tuner"),
+    "evolution": ("evolution_search", "EvolutionSearcher", "evolution"),
+    "cmaes": ("cmaes_search", "CmaesSearcher", "cmaes"),
+    "bohb": ("bohb_search", "BohbSearcher", ""),
+    "zoom": ("zoom_search", "ZoomSearcher", ""),
+    "auto": ("auto_search", "AutoSearcher", ""),
 }
 
 
-def make_searcher(spec: SearcherSpec, space: Space, objective: Objective, seed: int) -> Searcher:
+def make_searcher(
+    spec: SearcherSpec,
+    space: Space,
+    objective: Objective,
+    seed: int,
+    *,
+    max_epochs: int = 1,
+    points: tuple[Params, ...] = (),
+) -> Searcher:
     """The searcher that a validated spec names.
 
     Args:
@@ -50,8 +51,22 @@ def make_searcher(spec: SearcherSpec, space: Space, objective: Objective, seed: 
         space: what to search.
         objective: which values are good.
         seed: of all its draws, e.g. ``derive(study_seed, "searcher")``.
+        max_epochs: the most that a trial trains; searchers that look at learning curves need it.
+        points: configurations to propose first; parameters that one leaves out are drawn.
+
+    Raises:
+        MissingExtra: its library is not installed.
+        SpecError: the space has parameters that it cannot search.
     """
-    return SEARCHERS[spec.name](spec, space, objective, seed)
+    module, name, extra = SEARCHERS[spec.name]
+    try:
+        found = import_module(f"kerasweep.search.{module}")
+    except ModuleNotFoundError as error:
+        if not extra or str(error.name).startswith("kerasweep"):
+            raise
+        raise MissingExtra(f"the searcher {spec.name}", extra) from error
+    searcher: Searcher = getattr(found, name)(Brief(space, objective, seed, max_epochs, points), spec)
+    return searcher
 
 
 def by_structure(searcher: Searcher, space: Space, trials: int) -> Searcher:

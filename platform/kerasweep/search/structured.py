@@ -55,3 +55,6 @@ class StructuredSearcher:
 
     def tell(self, trials: Sequence[Trial]) -> None:
         self._searcher.tell(trials)
+
+    def recall(self, trials: Sequence[Trial]) -> None:
+        self._searcher.recall(trials)

@@ -13,12 +13,12 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from kerasweep.records import Candidate, Objective, Params, ParamValue, Status, Trial
+from kerasweep.records import Candidate, Params, ParamValue, Status, Trial
+from kerasweep.search.base import Brief
 from kerasweep.search.proposals import Proposals
 from kerasweep.seeds import derive
-from kerasweep.space import Space
 from kerasweep.space.axes import Axis, Continuous, Options, Steps
-from kerasweep.spec.pipeline import TpeSearch
+from kerasweep.spec.searchers import TpeSearch
 
 # Proposals of the model that may turn out to be old ones before a random configuration takes their place.
 _ATTEMPTS = 10
@@ -51,16 +51,15 @@ class TpeSearcher:
     are the draws from its l(x)); Falkner, Klein, Hutter: BOHB, ICML 2018.
 
     Args:
-        space: what to search.
-        objective: which values are good.
+        brief: what to search.
         spec: its options.
-        seed: of all draws.
     """
 
-    def __init__(self, space: Space, objective: Objective, spec: TpeSearch, seed: int) -> None:
+    def __init__(self, brief: Brief, spec: TpeSearch) -> None:
+        space, seed = brief.space, brief.seed
         self._space = space
         self._startup = spec.startup
-        self._proposals = Proposals(space, np.random.default_rng(derive(seed, "random")))
+        self._proposals = Proposals(space, np.random.default_rng(derive(seed, "random")), brief.points)
         self._places = {name: _place(name, space.axes[name]) for name in space.dimensions}
         with _quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # group=True
@@ -72,7 +71,7 @@ class TpeSearcher:
                 group=True,
                 constant_liar=True,
             )
-            self._study = optuna.create_study(sampler=sampler, direction=objective.direction.value)
+            self._study = optuna.create_study(sampler=sampler, direction=brief.objective.direction.value)
         self._open: dict[int, int] = {}  # our number -> Optuna's, of the candidates that are out
         self._told = 0  # trials with a finite value
 
@@ -80,7 +79,7 @@ class TpeSearcher:
         candidates: list[Candidate] = []
         with _quiet():
             while len(candidates) < n and not self._proposals.used_up:
-                candidate = self._modelled() if self._told >= self._startup else None
+                candidate = self._first() or (self._modelled() if self._told >= self._startup else None)
                 candidate = candidate or self._random()
                 if candidate is None:
                     break
@@ -96,21 +95,28 @@ class TpeSearcher:
                 if (varied := self._asked()) is not None:
                     return varied
             params = self._proposals.varied(candidate.params, free)
-            if params is None:
-                return None
-            self._enqueue(params)
-            return self._asked(params)
+            return None if params is None else self._held(params)
 
     def tell(self, trials: Sequence[Trial]) -> None:
         with _quiet():
             for trial in trials:
                 self._proposals.close(trial)
                 number = self._open.pop(trial.number)
-                if trial.status is Status.FAILED or trial.value is None or not math.isfinite(trial.value):
-                    self._study.tell(number, state=TrialState.FAIL)
-                else:
-                    self._study.tell(number, trial.value)
-                    self._told += 1
+                self._learn(number, trial)
+
+    def recall(self, trials: Sequence[Trial]) -> None:
+        with _quiet():
+            for trial in trials:
+                self._enqueue(trial.params)
+                asked, _ = self._next()
+                self._learn(asked.number, trial)
+
+    def _learn(self, number: int, trial: Trial) -> None:
+        if trial.status is Status.FAILED or trial.value is None or not math.isfinite(trial.value):
+            self._study.tell(number, state=TrialState.FAIL)
+        else:
+            self._study.tell(number, trial.value)
+            self._told += 1
 
     def _modelled(self) -> Candidate | None:
         """A candidate by the model, None if it insists on old ones."""
@@ -122,9 +128,16 @@ class TpeSearcher:
 
     def _random(self) -> Candidate | None:
         """A random candidate that Optuna knows of, None if the space has no other."""
-        params = self._proposals.first() or self._proposals.draw()
-        if params is None:
-            return None
+        params = self._proposals.draw()
+        return None if params is None else self._held(params)
+
+    def _first(self) -> Candidate | None:
+        """What to begin with, None later on."""
+        params = self._proposals.first()
+        return None if params is None else self._held(params)
+
+    def _held(self, params: Params) -> Candidate | None:
+        """These values as a candidate."""
         self._enqueue(params)
         return self._asked(params)
 
@@ -134,14 +147,18 @@ class TpeSearcher:
             {name: self._places[name].of(params[name]) for name in self._places if name in params}
         )
 
+    def _next(self) -> tuple[optuna.Trial, Params]:
+        """Optuna's next trial, and the configuration that it suggests."""
+        asked = self._study.ask()
+        return asked, self._space.compose(lambda name: self._places[name].suggested(asked))
+
     def _asked(self, params: Params | None = None) -> Candidate | None:
         """Optuna's next trial as a candidate, None if it is an old one.
 
         Args:
             params: what that trial was made for, exactly: a place gives real numbers back only up to rounding.
         """
-        asked = self._study.ask()
-        proposed = self._space.compose(lambda name: self._places[name].suggested(asked))
+        asked, proposed = self._next()
         params = params or proposed
         if not self._proposals.is_new(params):
             self._study.tell(asked, state=TrialState.FAIL)

@@ -144,12 +144,25 @@ class Space:
         held = {name: value for name, value in params.items() if name not in free}
         return self.compose(lambda name: held[name] if name in held else self.axes[name].at(float(drawn[name])))
 
+    def completed(self, point: Params, rng: np.random.Generator) -> Params:
+        """A configuration with these values; what they leave out is its prior, or drawn as ``sample`` does.
+
+        Values of parameters that are then inactive are overlooked.
+        """
+        drawn = dict(zip(self.dimensions, _closed_uniform(rng, len(self.dimensions)), strict=True))
+
+        def choose(name: str) -> ParamValue:
+            if name in point:
+                return exact(self.axes[name], point[name])
+            return self._priors.get(name, self.axes[name].at(float(drawn[name])))
+
+        return self.compose(choose)
+
     def typical(self, rng: np.random.Generator) -> Params | None:
         """A configuration of all priors, the rest drawn as ``sample`` does; None if no parameter has a prior."""
         if not self._priors:
             return None
-        drawn = dict(zip(self.dimensions, _closed_uniform(rng, len(self.dimensions)), strict=True))
-        return self.compose(lambda name: self._priors.get(name, self.axes[name].at(float(drawn[name]))))
+        return self.completed({}, rng)
 
     def to_unit(self, params: Params) -> NDArray[np.float64]:
         """A configuration's point in the unit cube, ``(dimensions,)``.

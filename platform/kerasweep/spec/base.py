@@ -32,3 +32,13 @@ class RuleError(ValueError):
 def broken(message: str, *path: str | int) -> RuleError:
     """One broken rule, at ``path`` from the value that is being validated."""
     return RuleError(Problem(message, path))
+
+
+def named(value: object) -> object:
+    """``tpe`` is short for ``{name: tpe}``."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+def name_of(value: object) -> object:
+    """The name in a section, checked or not."""
+    return value.get("name") if isinstance(value, dict) else getattr(value, "name", None)

@@ -16,17 +16,8 @@ from kerasweep.spec.families import explorable, mutable_parameters
 from kerasweep.spec.files import check_files
 from kerasweep.spec.parameter_checks import Settings, check_builder, check_family, check_settings
 from kerasweep.spec.parameters import Parameter
-from kerasweep.spec.pipeline import (
-    AshaScheduler,
-    DataSpec,
-    MedianScheduler,
-    ModelSpec,
-    PbtScheduler,
-    PipelineSpec,
-    ResourcesSpec,
-    SearchSpec,
-    TrainingSpec,
-)
+from kerasweep.spec.pipeline import DataSpec, ModelSpec, PipelineSpec, ResourcesSpec, SearchSpec, TrainingSpec
+from kerasweep.spec.schedulers import AshaScheduler, MedianScheduler, PbtScheduler
 from kerasweep.spec.vocabulary import DATASETS, Task, objective_metrics
 
 # What a specification names as module:function, by that name; None for what cannot be checked.

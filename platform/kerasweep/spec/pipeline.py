@@ -14,11 +14,9 @@ from typing import Annotated, Literal
 from pydantic import (
     AfterValidator,
     BeforeValidator,
-    Discriminator,
     Field,
     StrictFloat,
     StrictInt,
-    Tag,
     field_validator,
     model_validator,
 )
@@ -27,6 +25,8 @@ from kerasweep.errors import Problem, one_of
 from kerasweep.records import Direction, Objective
 from kerasweep.spec.base import Frozen, RuleError, broken
 from kerasweep.spec.parameters import SpaceSpec, Value, pinned
+from kerasweep.spec.schedulers import HyperbandScheduler, SchedulerSpec
+from kerasweep.spec.searchers import SearcherSpec, TpeSearch
 from kerasweep.spec.vocabulary import DATASETS, EXPORT_FORMATS, Task, known_direction, objective_metrics
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -68,7 +68,6 @@ Seed = Annotated[StrictInt, Field(ge=0, le=2**32 - 1)]
 Count = Annotated[StrictInt, Field(ge=1)]
 Auto = Literal["auto"]
 Fraction = Annotated[StrictFloat, Field(gt=0, lt=1)]
-Factor = Annotated[StrictFloat, Field(gt=0)]
 Reference = Annotated[str, AfterValidator(_checked_reference)]
 
 
@@ -164,107 +163,6 @@ class ObjectiveSpec(Frozen):
         return Objective(self.metric, direction)
 
 
-class RandomSearch(Frozen):
-    """Uniform in the declared scales (Bergstra and Bengio 2012)."""
-
-    name: Literal["random"] = "random"
-
-
-class GridSearch(Frozen):
-    """All combinations; floats and long integer ranges by ``steps`` evenly spaced values."""
-
-    name: Literal["grid"] = "grid"
-    steps: StrictInt = Field(5, ge=1, description="Values of each range.")
-
-
-class TpeSearch(Frozen):
-    """Tree-structured Parzen estimator (Bergstra et al. 2011), multivariate, grouped for conditions."""
-
-    name: Literal["tpe"] = "tpe"
-    startup: StrictInt = Field(10, ge=1, description="Random trials before the model is used.")
-    candidates: StrictInt = Field(
-        24, ge=1, description="Points drawn from l(x), of which the best by l(x)/g(x) is proposed."
-    )
-
-
-class NoScheduler(Frozen):
-    """Every trial trains to its end."""
-
-    name: Literal["none"] = "none"
-
-
-class AshaScheduler(Frozen):
-    """Asynchronous successive halving (Li et al. 2020): at each rung the best 1/eta go on."""
-
-    name: Literal["asha"] = "asha"
-    grace: StrictInt = Field(1, ge=1, description="The paper's r: the first rung, in epochs.")
-    eta: StrictFloat = Field(3, gt=1, description="The paper's reduction factor.")
-    brackets: StrictInt = Field(1, ge=1, description="Each further bracket starts at a rung eta times later.")
-
-
-class HyperbandScheduler(Frozen):
-    """Hyperband (Li et al. 2018): brackets of successive halving, from many short trials to few long ones."""
-
-    name: Literal["hyperband"] = "hyperband"
-    eta: StrictFloat = Field(3, ge=2, description="The paper's reduction factor.")
-
-
-class MedianScheduler(Frozen):
-    """Stops a trial whose best is worse than the median of the others' running averages (Golovin et al. 2017)."""
-
-    name: Literal["median"] = "median"
-    grace: StrictInt = Field(5, ge=1, description="No trial is stopped before this epoch.")
-    min_trials: StrictInt = Field(5, ge=1, description="Trials a median needs.")
-
-
-class PbtScheduler(Frozen):
-    """Population-based training (Jaderberg et al. 2017): weak members of a cohort go on from copies of strong ones."""
-
-    name: Literal["pbt"] = "pbt"
-    interval: StrictInt = Field(4, ge=1, description="Epochs between two rounds of copying.")
-    quantile: StrictFloat = Field(
-        0.25, gt=0, le=0.5, description="Share of the members that copy, and of those that are copied."
-    )
-    resample: StrictFloat = Field(
-        0.25, ge=0, le=1, description="How likely a copied hyperparameter is drawn anew instead of multiplied."
-    )
-    factors: list[Factor] = Field(
-        [0.8, 1.2], description="What copied hyperparameters are multiplied by; one is drawn for each."
-    )
-
-    @field_validator("factors")
-    @classmethod
-    def _some(cls, factors: list[float]) -> list[float]:
-        if not factors:
-            raise ValueError("factors must hold at least one number. Received: []")
-        return factors
-
-
-def _named(value: object) -> object:
-    """``tpe`` is short for ``{name: tpe}``."""
-    return {"name": value} if isinstance(value, str) else value
-
-
-def _name_of(value: object) -> object:
-    return value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
-
-
-SearcherSpec = Annotated[
-    Annotated[RandomSearch, Tag("random")] | Annotated[GridSearch, Tag("grid")] | Annotated[TpeSearch, Tag("tpe")],
-    Discriminator(_name_of),
-    BeforeValidator(_named),
-]
-SchedulerSpec = Annotated[
-    Annotated[NoScheduler, Tag("none")]
-    | Annotated[AshaScheduler, Tag("asha")]
-    | Annotated[HyperbandScheduler, Tag("hyperband")]
-    | Annotated[MedianScheduler, Tag("median")]
-    | Annotated[PbtScheduler, Tag("pbt")],
-    Discriminator(_name_of),
-    BeforeValidator(_named),
-]
-
-
 class SearchSpec(Frozen):
     """How the space is searched, and for how long."""
 
@@ -273,6 +171,8 @@ class SearchSpec(Frozen):
     scheduler: SchedulerSpec = Field(
         HyperbandScheduler(), description="Ends weak trials early; a name, or a name with options."
     )
+    points: list[dict[str, Value]] = Field([], description="Configurations to try first; what one leaves out is drawn.")
+    warm_start: list[str] = Field([], description="Earlier studies of the store to learn from, by name or id.")
     trials: StrictInt = Field(50, ge=1, description="How many configurations are tried at most.")
     max_epochs: StrictInt = Field(30, ge=1, description="How long one trial trains at most.")
     time_limit: Seconds | None = Field(None, description="Of the search, e.g. 30m; running trials are ended and count.")

@@ -17,7 +17,8 @@ from kerasweep.search import by_structure, make_searcher
 from kerasweep.seeds import derive
 from kerasweep.space import Space
 from kerasweep.spec.families import MUTABLE_PARAMETERS
-from kerasweep.spec.pipeline import NoScheduler, PipelineSpec
+from kerasweep.spec.pipeline import PipelineSpec
+from kerasweep.spec.schedulers import NoScheduler
 from kerasweep.study.ledger import Budget, Ledger, Watchers
 from kerasweep.training import Schedule
 
