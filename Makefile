@@ -33,7 +33,7 @@ format: env ## rewrite the code in the common format
 	$(BIN)/ruff format .
 
 lock: env ## pin what pyproject.toml asks for; UPGRADE=1 takes the newest versions
-	$(BIN)/uv pip compile pyproject.toml --quiet $(if $(UPGRADE),--upgrade) --extra onnx --extra jax --extra server --extra dev \
+	$(BIN)/uv pip compile pyproject.toml --quiet $(if $(UPGRADE),--upgrade) --extra search --extra onnx --extra jax --extra server --extra dev \
 		--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --output-file requirements.lock
 
 wheel: env ## dist/kerasweep-….whl

@@ -57,10 +57,17 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A configuration a searcher proposes. ``params`` holds the active parameters only."""
+    """A configuration a searcher proposes.
+
+    Attributes:
+        number: 0-based, in the order in which they are proposed.
+        params: the active parameters only.
+        pace: epoch -> the value of the objective that is wanted there; the scheduler ``auto`` stops what is behind.
+    """
 
     number: int
     params: Params
+    pace: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -103,16 +110,37 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Takeover:
+    """A member of a cohort went on from another one's state.
+
+    Attributes:
+        epoch: finished epochs after which it did.
+        source: number of the member whose state it took.
+        params: its own hyperparameters until then.
+    """
+
+    epoch: int
+    source: int
+    params: Params
+
+
+@dataclass(frozen=True)
 class Standing:
     """How a member of a cohort stands, for a scheduler to decide on.
 
     Attributes:
         values: of the objective, one a finished epoch.
         params: its hyperparameters as they are now.
+        takeovers: what it gave up on its way, by epoch; its values are those that it had itself.
+        pace: its candidate's.
+        failed: whether it failed, in the epoch after its last value.
     """
 
     values: tuple[float, ...]
     params: Params
+    takeovers: tuple[Takeover, ...] = ()
+    pace: Mapping[int, float] = field(default_factory=dict)
+    failed: bool = False
 
 
 @dataclass(frozen=True)

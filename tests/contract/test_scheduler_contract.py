@@ -19,9 +19,11 @@ from kerasweep.space import Space
 from kerasweep.spec.parameters import Choice, Float
 from kerasweep.spec.schedulers import (
     AshaScheduler,
+    AutoScheduler,
     HyperbandScheduler,
     MedianScheduler,
     NoScheduler,
+    Pb2Scheduler,
     PbtScheduler,
     SchedulerSpec,
 )
@@ -41,6 +43,9 @@ SCHEDULERS: dict[str, SchedulerSpec] = {
     "median": MedianScheduler(grace=2, min_trials=2),
     "pbt": PbtScheduler(interval=2),
     "pbt-half": PbtScheduler(interval=1, quantile=0.5, resample=1),
+    "pb2": Pb2Scheduler(interval=2),
+    "pb2-half": Pb2Scheduler(interval=1, quantile=0.5),
+    "auto": AutoScheduler(eta=2),
 }
 OBJECTIVES = [Objective("val_loss", Direction.MINIMIZE), Objective("val_accuracy", Direction.MAXIMIZE)]
 NOT_FINITE = [math.nan, math.inf, -math.inf]

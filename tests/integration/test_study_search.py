@@ -381,8 +381,9 @@ def test_hyperband_in_cohorts_halves_as_the_paper_has_it_and_a_seed_repeats_it(s
 
 
 @pytest.mark.slow
-def test_a_population_copies_its_best_and_tells_what_changed(search: Search, tmp_path: Path) -> None:
-    settings = {"searcher": "random", "scheduler": {"name": "pbt", "interval": 2}, "trials": 8, "max_epochs": 8}
+@pytest.mark.parametrize("scheduler", ["pbt", "pb2"])
+def test_a_population_copies_its_best_and_tells_what_changed(search: Search, tmp_path: Path, scheduler: str) -> None:
+    settings = {"searcher": "random", "scheduler": {"name": scheduler, "interval": 2}, "trials": 8, "max_epochs": 8}
     space = {"learning_rate": {"type": "float", "min": 0.00001, "max": 0.03, "log": True}}
     first, _ = search("mlp", space, settings, tmp_path, "auto", patience=8)
     assert [len(t.history) for t in first.trials] == [8] * 8

@@ -54,6 +54,7 @@ def spec(
         ("tpe", "hyperband", 500, SMALL, ROOM, "27: the largest bracket of hyperband"),
         ("tpe", "hyperband", 20, SMALL, ROOM, "20: tpe search of 20 trials on 1 worker"),
         ("tpe", "pbt", 40, SMALL, ROOM, "40: tpe search of 40 trials on 1 worker"),
+        ("tpe", "pb2", 40, SMALL, ROOM, "40: tpe search of 40 trials on 1 worker"),
         ("random", "pbt", 4, SMALL, Room(4, 1e12), "2: random search of 4 trials on 4 workers"),
         # What members need.
         ("random", "none", 100, Networks(10**6, 2.0**28, 1e6), Room(1, 2.0**33), "16: the memory holds no more"),

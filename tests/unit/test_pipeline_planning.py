@@ -129,6 +129,7 @@ def test_stages_that_are_left_out_say_so(tmp_path: Path) -> None:
         ({"name": "asha", "grace": 1, "eta": 3}, {"bracket 0": "rungs at epoch 1, 3, 9"}),
         ({"name": "median", "grace": 4}, {"rungs": "every epoch from 4 on"}),
         ({"name": "pbt", "interval": 3}, {"rungs": "copies at every epoch that 3 divides"}),
+        ({"name": "pb2", "interval": 2}, {"rungs": "copies at every epoch that 2 divides"}),
     ],
 )
 def test_rungs(tmp_path: Path, scheduler: Any, expected: dict[str, str]) -> None:

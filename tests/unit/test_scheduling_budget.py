@@ -11,10 +11,19 @@ from hypothesis import strategies as st
 from kerasweep.records import Direction, Objective, Standing
 from kerasweep.scheduling import expected_epochs, generations, hyperband_brackets, make_scheduler
 from kerasweep.scheduling.rungs import epochs_of
-from kerasweep.spec.schedulers import AshaScheduler, HyperbandScheduler, MedianScheduler, NoScheduler, PbtScheduler
+from kerasweep.spec.schedulers import (
+    AshaScheduler,
+    HyperbandScheduler,
+    MedianScheduler,
+    NoScheduler,
+    Pb2Scheduler,
+    PbtScheduler,
+    PopulationScheduler,
+)
 
 SCHEDULERS = [
     NoScheduler(), AshaScheduler(), AshaScheduler(brackets=2), HyperbandScheduler(), MedianScheduler(), PbtScheduler(),
+    Pb2Scheduler(),
 ]  # fmt: skip
 schedulers = st.sampled_from(SCHEDULERS)
 cohorts = st.sampled_from([1, 2, 7, 64])
@@ -25,9 +34,10 @@ def test_hyperband_asks_for_one_bracket_at_a_time() -> None:
     assert list(generations(HyperbandScheduler(), 64, 30, concurrency=2, cohort=16)) == [27, 12, 6, 4, 15]
 
 
-def test_a_population_is_one_portion_and_populations_are_alike() -> None:
-    assert list(generations(PbtScheduler(), 50, 30, concurrency=2, cohort=64)) == [50]
-    assert list(generations(PbtScheduler(), 50, 30, concurrency=2, cohort=16)) == [13, 13, 12, 12]
+@pytest.mark.parametrize("scheduler", [PbtScheduler(), Pb2Scheduler()])
+def test_a_population_is_one_portion_and_populations_are_alike(scheduler) -> None:
+    assert list(generations(scheduler, 50, 30, concurrency=2, cohort=64)) == [50]
+    assert list(generations(scheduler, 50, 30, concurrency=2, cohort=16)) == [13, 13, 12, 12]
 
 
 @pytest.mark.parametrize("scheduler", [NoScheduler(), AshaScheduler(), MedianScheduler()])
@@ -48,7 +58,7 @@ def test_generations_add_up(scheduler, trials: int, epochs: int, concurrency: in
     sizes = list(generations(scheduler, trials, epochs, concurrency, cohort))
     assert sum(sizes) == trials
     assert min(sizes) >= 1
-    if isinstance(scheduler, PbtScheduler):
+    if isinstance(scheduler, PopulationScheduler):
         assert max(sizes) - min(sizes) <= 1
         assert max(sizes) <= cohort
 
@@ -66,6 +76,7 @@ def test_the_estimate_lies_between_one_epoch_a_trial_and_the_bound(
 def test_none_and_hyperband_are_known_beforehand() -> None:
     assert expected_epochs(NoScheduler(), 64, 30) == (1920, 1920)
     assert expected_epochs(PbtScheduler(), 64, 30, cohort=64) == (1920, 1920)
+    assert expected_epochs(Pb2Scheduler(), 64, 30, cohort=64) == (1920, 1920)
     band = [epochs_of(bracket.rungs, bracket.survivors) for bracket in hyperband_brackets(30, 3)]
     # 64 trials: a whole band of 49, two brackets of the next one, and 5 of the 12 trials of its third.
     assert expected_epochs(HyperbandScheduler(), 64, 30)[0] == sum(band) + band[0] + band[1] + 5 * 3 + 4 * 6 + 2 * 18
@@ -146,4 +157,5 @@ def test_asha_s_estimate_is_what_ray_tune_does_in_random_order() -> None:
 
 def test_median_s_estimate() -> None:
     assert expected_epochs(MedianScheduler(grace=5, min_trials=5), 25, 30) == (5 * 30 + 20 * 17.5, 750)
-    assert list(islice(generations(MedianScheduler(), 25, 30, 1), 1)) == [4]
+    assert list(islice(generations(MedianScheduler(), 25, 30, 2), 1)) == [4]
+    assert list(islice(generations(MedianScheduler(), 25, 30, 1), 2)) == [1, 1]  # one worker learns from every trial

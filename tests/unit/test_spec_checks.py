@@ -99,6 +99,17 @@ class TestPopulation:
         assert problems(tmp_path, {"n_hidden": choice(1, 2)}, **PBT) == []
         assert problems(tmp_path, {}, **PBT, resources={"cohort": 2}) == []
 
+    def test_bandits_need_the_same(self, tmp_path: Path) -> None:
+        search = {"scheduler": {"name": "pb2", "interval": 4}, "trials": 1, "max_epochs": 4}
+        assert problems(tmp_path, {"learning_rate": choice(0.1)}, search=search, resources={"cohort": "off"}) == [
+            "pb2 needs trials that train together: auto, or a number of at least 2. Received: off",
+            "pb2 needs at least 2 trials. Received: 1",
+            "interval < max_epochs must hold. Received: interval=4, max_epochs=4",
+            "pb2 needs a range of what may change while a trial trains, and that no condition names, in the space: "
+            "learning_rate, momentum, rho, beta_1, beta_2, epsilon, weight_decay, clipnorm, dropout, l2. "
+            "Received: none",
+        ]
+
     def test_a_switch_is_no_such_range(self, tmp_path: Path) -> None:
         given = {"optimizer": choice("sgd"), "momentum": choice(0.5, learning_rate=[0.01])}
         (message,) = problems(tmp_path, given, **PBT)

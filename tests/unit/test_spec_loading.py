@@ -164,7 +164,7 @@ class TestOverrides:
             (
                 "search.trails=5",
                 "--set search.trails=5: search.trails: a key of search must be one of objective, searcher, scheduler, "
-                "trials, max_epochs, time_limit, seed. Did you mean 'trials'? Received: 'trails'",
+                "points, warm_start, trials, max_epochs, time_limit, seed. Did you mean 'trials'? Received: 'trails'",
             ),
             (
                 "space.parameters.learning_rat.max=1",

@@ -19,7 +19,7 @@ from kerasweep.search import Searcher, make_searcher
 from kerasweep.seeds import derive
 from kerasweep.space import Space
 from kerasweep.spec.parameters import Choice, Float, Int
-from kerasweep.spec.searchers import RandomSearch, TpeSearch
+from kerasweep.spec.searchers import RandomSearch, TpeSearch, ZoomSearch
 from kerasweep.study.events import Progress
 from kerasweep.study.ledger import Budget, Ledger, Watchers
 from kerasweep.tracking import StudyHeader
@@ -92,6 +92,9 @@ class Diary:
         self.events.append(("tell", [trial.number for trial in trials]))
         self.searcher.tell(trials)
 
+    def recall(self, trials: Sequence[Trial]) -> None:
+        self.searcher.recall(trials)
+
 
 def book(
     sizes: Iterable[int] = (4, 4, 4),
@@ -103,12 +106,16 @@ def book(
     cohort: int = 1,
     fixed: Params | None = None,
     space: Space = SPACE,
+    lag: int = 1,
+    direct: bool = False,
 ) -> tuple[Ledger, Notes, Diary]:
     sizes = list(sizes)
     notes = Notes()
     diary = Diary(searcher or make_searcher(RandomSearch(), space, LOSS, 5))
-    budget = Budget(sum(sizes), epochs, seconds, cohort, last_epochs, expected_epochs=float(sum(sizes) * epochs))
-    ledger = Ledger(diary, iter(sizes), LOSS, budget, 7, Watchers(notes, notes), fixed or {})
+    budget = Budget(sum(sizes), epochs, seconds, cohort, last_epochs, float(sum(sizes) * epochs), lag)
+    ledger = Ledger(
+        diary.searcher if direct else diary, iter(sizes), LOSS, budget, 7, Watchers(notes, notes), fixed or {}
+    )
     return ledger, notes, diary
 
 
@@ -188,6 +195,27 @@ def test_generations_are_asked_for_one_ahead_and_told_whole_and_in_order() -> No
     # Nothing is left to propose; brackets that are not full need to know that at once.
     assert ledger.next_cohort() is Next.FINISHED
     assert ledger.next_cohort() is Next.FINISHED
+
+
+def test_without_a_lag_a_generation_waits_for_all_of_the_one_before() -> None:
+    ledger, _, diary = book((2, 2, 1), lag=0)
+    first, second = take(ledger), take(ledger)
+    assert ledger.next_cohort() is Next.WAIT
+    for number in (second, first):
+        assert ledger.next_cohort() is Next.WAIT
+        train(ledger, number, [1.0])
+        end(ledger, number)
+    take(ledger)
+    assert diary.events == [("ask", [0, 1]), ("tell", [0, 1]), ("ask", [2, 3])]
+
+
+def test_what_a_searcher_has_to_say_is_a_note_and_kept() -> None:
+    searcher = make_searcher(ZoomSearch(trials=4, rounds=2, top=2), SPACE, LOSS, 5)
+    ledger, notes, _ = book((4, 4), searcher=searcher, lag=0, direct=True)
+    for _ in range(8):
+        run_one(ledger, value=float(len(notes.begun)))
+    assert [said for said in notes.said if said.startswith("round 2")]
+    assert ledger.searcher_notes == notes.said
 
 
 def test_a_used_up_space_ends_the_search() -> None:

@@ -19,8 +19,8 @@ from kerasweep.space import Space
 from kerasweep.spec.families import FAMILIES, TRAINING_PARAMETERS
 from kerasweep.spec.parameters import Choice, Fixed, Parameter
 from kerasweep.spec.pipeline import PipelineSpec, ResourcesSpec
-from kerasweep.spec.schedulers import HyperbandScheduler, PbtScheduler
-from kerasweep.spec.searchers import GridSearch, RandomSearch
+from kerasweep.spec.schedulers import HyperbandScheduler, PopulationScheduler
+from kerasweep.spec.searchers import GridSearch, RandomSearch, SobolSearch
 
 # More members than this make a step no cheaper for each of them.
 _MOST = 512
@@ -165,7 +165,7 @@ def cohort_size(spec: PipelineSpec, trials: int, found: Networks | None, room: R
     if isinstance(spec.resources.cohort, int):
         size = min(spec.resources.cohort, trials)
         return size, f"{size}: {trials:,} trials on {workers}, with resources.cohort {spec.resources.cohort}"
-    population = isinstance(scheduler, PbtScheduler)
+    population = isinstance(scheduler, PopulationScheduler)
     busy = _BUSY_GPU if room.card else _BUSY_CPU
     if found is not None and found.flop > busy and not population:
         return 1, f"1: the median network's {_short(found.flop)}FLOP a step keep the device busy by themselves"
@@ -176,7 +176,7 @@ def cohort_size(spec: PipelineSpec, trials: int, found: Networks | None, room: R
     if isinstance(scheduler, HyperbandScheduler):
         brackets = hyperband_brackets(spec.search.max_epochs, scheduler.eta, cohort=2)
         limits.append((max(bracket.trials for bracket in brackets), "the largest bracket of hyperband"))
-    elif not population and not isinstance(searcher, RandomSearch | GridSearch):
+    elif not population and not isinstance(searcher, RandomSearch | SobolSearch | GridSearch):
         asked_for = max(_FEWEST_ASKED_FOR, math.ceil(trials / _ASKED))
         reason = f"{searcher.name} learns {_ASKED} times or more in {trials:,} trials on {workers}"
         limits.append((math.ceil(asked_for / room.workers), reason))

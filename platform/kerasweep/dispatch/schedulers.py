@@ -15,7 +15,8 @@ from ray.tune.schedulers import (
 )
 from ray.tune.schedulers.hyperband import _Bracket
 
-from kerasweep.spec.schedulers import AshaScheduler, HyperbandScheduler, MedianScheduler, SchedulerSpec
+from kerasweep.scheduling import auto_rungs
+from kerasweep.spec.schedulers import AshaScheduler, AutoScheduler, HyperbandScheduler, MedianScheduler, SchedulerSpec
 
 _EPOCH = "training_iteration"
 
@@ -42,6 +43,9 @@ def _scheduler(spec: SchedulerSpec, epochs: int) -> _Ending:
             reduction_factor=spec.eta,
             brackets=spec.brackets,
         )
+    if isinstance(spec, AutoScheduler):  # trials alone: each is compared with those that came before it
+        rungs = auto_rungs(epochs, spec.eta) or (epochs,)
+        return _Asha(time_attr=_EPOCH, max_t=epochs, grace_period=rungs[0], reduction_factor=spec.eta, brackets=1)
     if isinstance(spec, HyperbandScheduler):
         return _Hyperband(time_attr=_EPOCH, max_t=epochs, reduction_factor=spec.eta)
     if isinstance(spec, MedianScheduler):

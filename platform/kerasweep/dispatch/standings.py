@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kerasweep.records import Change, Decision, Params, Standing
+from kerasweep.records import Change, Decision, Params, Standing, Status, Takeover
 from kerasweep.scheduling.base import Scheduler
 from kerasweep.training.base import Cohort, EpochReport, Snapshot
 
@@ -34,7 +34,10 @@ class Standings:
         self._params = dict(self._starts)
         self._values: dict[int, list[float]] = {number: [] for number in self._starts}
         self._changes: dict[int, tuple[Change, ...]] = dict.fromkeys(self._starts, ())
+        self._takeovers: dict[int, tuple[Takeover, ...]] = dict.fromkeys(self._starts, ())
         self._living = frozenset(self._starts)
+        self._failed: frozenset[int] = frozenset()
+        self._paces = {member.number: member.pace for member in cohort.members}
 
     @property
     def living(self) -> frozenset[int]:
@@ -50,9 +53,10 @@ class Standings:
             if self._metric in metrics:
                 self._values[number].append(float(metrics[self._metric]))
         self._living -= {outcome.number for outcome in report.ended}
+        self._failed |= {outcome.number for outcome in report.ended if outcome.status is Status.FAILED}
         if report.last or not self._living:
             return Decision()
-        members = {number: Standing(tuple(self._values[number]), params) for number, params in self._params.items()}
+        members = {number: self._standing(number) for number in self._starts}
         decision = self._scheduler.decide(report.epoch, members, self._living)
         self._living -= decision.stop
         self._copy(report.epoch, decision)
@@ -76,7 +80,13 @@ class Standings:
                 for number, changes in self._changes.items()
                 if changes
             ],
+            "takeovers": [
+                [number, [[past.epoch, past.source, dict(past.params)] for past in takeovers]]
+                for number, takeovers in self._takeovers.items()
+                if takeovers
+            ],
             "living": sorted(self._living),
+            "failed": sorted(self._failed),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -85,12 +95,25 @@ class Standings:
         self._params = {**self._starts, **dict(state["params"])}
         changed = {number: tuple(Change(*change) for change in changes) for number, changes in state["changes"]}
         self._changes = {number: changed.get(number, ()) for number in self._starts}
+        taken = {number: tuple(Takeover(*past) for past in takeovers) for number, takeovers in state["takeovers"]}
+        self._takeovers = {number: taken.get(number, ()) for number in self._starts}
         self._living = frozenset(state["living"])
+        self._failed = frozenset(state["failed"])
+
+    def _standing(self, number: int) -> Standing:
+        return Standing(
+            values=tuple(self._values[number]),
+            params=self._params[number],
+            takeovers=self._takeovers[number],
+            pace=self._paces[number],
+            failed=number in self._failed,
+        )
 
     def _copy(self, epoch: int, decision: Decision) -> None:
         params, changes = dict(self._params), dict(self._changes)
         for number, copy in decision.copies.items():
             self._params[number] = {**params[copy.source], **copy.params}
+            self._takeovers[number] += (Takeover(epoch, copy.source, params[number]),)
             own, start = self._starts[number], dict(self._starts[copy.source])
             later = [*changes[copy.source], *([Change(epoch, copy.params)] if copy.params else [])]
             while later and later[0].epoch == 0:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
 
+from kerasweep.errors import ModelError
 from kerasweep.records import Params
 from kerasweep.spec.families import OPTIMIZER_PARAMETERS
 from kerasweep.spec.vocabulary import Task
@@ -132,6 +133,29 @@ def compile_for(model: keras.Model, params: Params, task: Task) -> None:
     else:
         metrics = ["accuracy", keras.metrics.AUC(name="auc", multi_label=task is Task.MULTILABEL)]
     model.compile(optimizer=make_optimizer(params), loss=loss, metrics=metrics)
+
+
+def finished(model: object, own: Params, inputs: Inputs) -> keras.Model:
+    """What a user's builder gave, as ``ModelBuilder`` promises it: compiled and built.
+
+    Args:
+        model: that may be neither yet.
+        own: parameters that the builder did not use; its optimiser's, if it is compiled here.
+        inputs: shape of a row and the task.
+
+    Raises:
+        ModelError: it is no model.
+    """
+    import keras
+    import numpy as np
+
+    if not isinstance(model, keras.Model):
+        raise ModelError(f"a builder must return a keras.Model. Received: {type(model).__name__}")
+    if not model.compiled:
+        compile_for(model, own, inputs.task)
+    if not model.built:
+        model(np.zeros((1, *inputs.shape), "float32"))
+    return model
 
 
 def make_optimizer(params: Params) -> keras.optimizers.Optimizer:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kerasweep.errors import ModelError
-from kerasweep.models.base import Inputs, compile_for, seed_everything
+from kerasweep.models.base import Inputs, finished, seed_everything
+from kerasweep.models.hypermodel import HypermodelBuilder
 from kerasweep.records import Params
+from kerasweep.spec.builders import Signature
 from kerasweep.spec.families import OPTIMIZER_PARAMETERS, TRAINING_PARAMETERS
 from kerasweep.spec.importing import import_function
 
@@ -24,42 +26,35 @@ class UserBuilder:
 
     Parameters are passed by name. A builder may also ask, by these names, for ``input_shape``, ``n_outputs`` and
     ``output_activation``. A model that comes back without ``compile`` is compiled with the task's loss and the
-    parameters' optimiser.
+    parameters' optimiser. KerasTuner's functions of ``hp``, and its ``HyperModel``, are built by ``HypermodelBuilder``.
 
     Attributes:
-        function: the function itself, or ``module:function``, imported where the model is built.
+        function: the function or ``HyperModel`` itself, or ``module:function``, imported where the model is built.
         directory: where the module is looked for first.
         inputs: shape of a row and the task.
     """
 
-    function: Callable[..., Any] | str
+    function: Any
     directory: Path
     inputs: Inputs
 
     def build(self, params: Params, seed: int) -> keras.Model:
-        import keras
-
         function = self._function()
+        signature = Signature.of(function)
+        if signature is not None and signature.takes_hp:
+            return HypermodelBuilder(function, self.inputs).build(params, seed)
         seed_everything(seed)
         passed = self.arguments(function, params)
         model = function(**passed)
-        if not isinstance(model, keras.Model):
-            raise ModelError(f"a builder must return a keras.Model. Received: {type(model).__name__}")
         own = {name: value for name, value in params.items() if name not in passed and name not in TRAINING_PARAMETERS}
-        if not model.compiled:
-            compile_for(model, own, self.inputs.task)
-        elif own:
+        if own and getattr(model, "compiled", False):
             raise ModelError(
                 f"a builder that compiles its model must take {', '.join(own)} itself. "
                 f"Received: a compiled model from a function without {'it' if len(own) == 1 else 'them'}"
             )
-        if not model.built:
-            import numpy as np
+        return finished(model, own, self.inputs)
 
-            model(np.zeros((1, *self.inputs.shape), "float32"))
-        return model
-
-    def _function(self) -> Callable[..., Any]:
+    def _function(self) -> Any:
         if not isinstance(self.function, str):
             return self.function
         try:

@@ -9,12 +9,18 @@ from pathlib import Path
 from kerasweep.data import load_search
 from kerasweep.dispatch import Allocation, allocate, local_cpus, share
 from kerasweep.errors import DataError, ResourceError
-from kerasweep.scheduling import asha_rungs, expected_epochs, hyperband_brackets
+from kerasweep.scheduling import asha_rungs, auto_rungs, expected_epochs, hyperband_brackets
 from kerasweep.space import Space
 from kerasweep.spec import LoadedPipeline
 from kerasweep.spec.parameters import Choice, Fixed, Parameter
 from kerasweep.spec.pipeline import PipelineSpec
-from kerasweep.spec.schedulers import AshaScheduler, HyperbandScheduler, MedianScheduler, PbtScheduler
+from kerasweep.spec.schedulers import (
+    AshaScheduler,
+    AutoScheduler,
+    HyperbandScheduler,
+    MedianScheduler,
+    PopulationScheduler,
+)
 from kerasweep.spec.vocabulary import DATASETS
 from kerasweep.tracking import redact, resolve_uri
 
@@ -41,14 +47,13 @@ def plan(loaded: LoadedPipeline) -> Plan:
     trials can train together.
     """
     spec = loaded.spec
-    space = Space(spec.space)
-    size = space.size()
+    size = None if spec.space_ is None else Space(spec.space).size()
     trials = min(spec.search.trials, size or spec.search.trials)
     shared = _shared(loaded, trials)
     return Plan(
         sections=(
             ("Pipeline", tuple(_overview(spec))),
-            (f"Space ({'infinitely many' if size is None else size} configurations)", tuple(_space(spec))),
+            (_space_title(spec, size), tuple(_space(spec))),
             ("Search", tuple(_search(spec, trials, shared))),
             ("Resources on this machine", tuple(_resources(spec, shared))),
             ("Stages", tuple(_stages(spec))),
@@ -66,9 +71,17 @@ def _overview(spec: PipelineSpec) -> Iterator[Row]:
     yield "experiment", spec.experiment
 
 
+def _space_title(spec: PipelineSpec, size: int | None) -> str:
+    if spec.space_ is None:
+        return "Space"
+    return f"Space ({'infinitely many' if size is None else size} configurations)"
+
+
 def _space(spec: PipelineSpec) -> Iterator[Row]:
-    for name, parameter in spec.space.parameters.items():
-        yield name, _parameter(parameter)
+    if spec.space_ is None:
+        yield "parameters", "what the model asks an hp for, found by building it when the study starts"
+    else:
+        yield from ((name, _parameter(parameter)) for name, parameter in spec.space.parameters.items())
     for name, value in spec.training.fixed.items():
         yield name, f"fixed at {value}"
 
@@ -111,6 +124,10 @@ def _search(spec: PipelineSpec, trials: int, shared: Allocation | ResourceError 
     yield "searcher", _options(search.searcher)
     yield "scheduler", _options(search.scheduler)
     yield from _rungs(spec, cohort)
+    if search.points:
+        yield "points first", str(len(search.points))
+    if search.warm_start:
+        yield "learns from", ", ".join(search.warm_start)
     yield "trials", str(trials)
     yield "epochs of a trial", f"at most {search.max_epochs}"
     low, high = expected_epochs(search.scheduler, trials, search.max_epochs, cohort)
@@ -134,7 +151,11 @@ def _options(section: object) -> str:
 
 
 def _listed(value: object) -> str:
-    return ", ".join(map(_listed, value)) if isinstance(value, list) else f"{value:g}"
+    if isinstance(value, list):
+        return ", ".join(map(_listed, value))
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "auto"}[value]
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def _rungs(spec: PipelineSpec, cohort: int) -> Iterator[Row]:
@@ -148,10 +169,20 @@ def _rungs(spec: PipelineSpec, cohort: int) -> Iterator[Row]:
     elif isinstance(scheduler, AshaScheduler):
         for number, rungs in enumerate(asha_rungs(scheduler.grace, scheduler.eta, epochs, scheduler.brackets)):
             yield f"bracket {number}", "rungs at epoch " + ", ".join(map(str, rungs))
+    elif isinstance(scheduler, AutoScheduler):
+        yield "rungs", _auto_rungs(epochs, scheduler.eta)
     elif isinstance(scheduler, MedianScheduler):
         yield "rungs", f"every epoch from {scheduler.grace} on"
-    elif isinstance(scheduler, PbtScheduler):
+    elif isinstance(scheduler, PopulationScheduler):
         yield "rungs", f"copies at every epoch that {scheduler.interval} divides"
+
+
+def _auto_rungs(epochs: int, eta: float) -> str:
+    rungs = auto_rungs(epochs, eta)
+    if not rungs:
+        return "none: one epoch is all there is"
+    listed = ", ".join(map(str, rungs))
+    return f"at epoch {listed}: the best 1/{eta:g} of a cohort go on, unless they are behind their pace"
 
 
 def _resources(spec: PipelineSpec, shared: Allocation | ResourceError | None) -> Iterator[Row]:

@@ -6,6 +6,7 @@ from kerasweep.scheduling.registry import SCHEDULERS, make_scheduler
 from kerasweep.scheduling.rungs import (
     Bracket,
     asha_rungs,
+    auto_rungs,
     bracket_of,
     hyperband_brackets,
     last_epochs,
@@ -17,6 +18,7 @@ __all__ = [
     "Bracket",
     "Scheduler",
     "asha_rungs",
+    "auto_rungs",
     "bracket_of",
     "expected_epochs",
     "generations",

@@ -16,8 +16,8 @@ class Scheduler(Protocol):
     if it had never died. A scheduler survives pickling.
 
     Only living members are stopped or copied, from living members. Before the last epoch at least one of them goes
-    on. A value that is missing, NaN or infinite is never preferred to a finite one; among equal values the lower
-    number is. The order of ``members`` does not matter.
+    on, unless all are behind a pace that their candidates have. A value that is missing, NaN or infinite is never
+    preferred to a finite one; among equal values the lower number is. The order of ``members`` does not matter.
 
     Args of ``decide``:
         epoch: finished epochs of the cohort.

@@ -9,17 +9,24 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
 from typing import Any
 
-from kerasweep.scheduling.rungs import asha_rungs, best_share, bracket_weights, epochs_of, hyperband_brackets
+from kerasweep.scheduling.rungs import (
+    asha_rungs,
+    auto_rungs,
+    best_share,
+    bracket_weights,
+    epochs_of,
+    hyperband_brackets,
+)
 from kerasweep.spec.schedulers import (
     AshaScheduler,
+    AutoScheduler,
     HyperbandScheduler,
     MedianScheduler,
-    NoScheduler,
-    PbtScheduler,
+    PopulationScheduler,
     SchedulerSpec,
 )
 
-# Smaller portions than this would let a searcher chase single trials.
+# Several workers would wait for each other in smaller portions than this.
 _SMALLEST = 4
 
 # Trials that an estimate for ASHA simulates; they take under a tenth of a second and leave an error of a few percent.
@@ -44,11 +51,11 @@ def generations(
     """
     if isinstance(scheduler, HyperbandScheduler):
         sizes = cycle(bracket.trials for bracket in hyperband_brackets(max_epochs, scheduler.eta, cohort))
-    elif isinstance(scheduler, PbtScheduler):
+    elif isinstance(scheduler, PopulationScheduler):
         populations = math.ceil(trials / cohort)
         sizes = cycle([math.ceil((trials - index) / populations) for index in range(populations)])
     else:
-        sizes = cycle([max(_SMALLEST, concurrency * cohort)])
+        sizes = cycle([max(_SMALLEST if concurrency > 1 else 1, concurrency * cohort)])
     left = trials
     while left > 0:
         size = min(left, next(sizes))
@@ -61,13 +68,14 @@ def expected_epochs(scheduler: SchedulerSpec, trials: int, max_epochs: int, coho
 
     Early stopping and failures are not foreseen; they only save.
 
-    - none, pbt: every trial trains to its end; both numbers are the same.
+    - none, pbt, pb2: every trial trains to its end; both numbers are the same.
     - hyperband: what the brackets say, the last one as far as it is filled; both numbers are the same.
     - asha across trials: if trials come in random order and their curves do not cross, by simulation. A trial is
       compared only with those before it, so the first ones pass easily and more than 1/eta go on at each rung. Better
       trials later (a searcher that learns) cost more, at most every trial's full length.
     - asha within cohorts: what the rungs say; both numbers are the same, except that several brackets are filled by
       chance.
+    - auto: as asha, with its own rungs; what falls behind its pace only saves.
     - median: if half of the trials end at their first chance; at most every trial's full length.
 
     Within cohorts the numbers of hyperband and asha are those of full ones (and one that takes the rest). Trials that
@@ -92,7 +100,7 @@ def _cohorts(trials: int, cohort: int) -> Iterator[int]:
         yield rest
 
 
-def _full(scheduler: NoScheduler | PbtScheduler, trials: int, max_epochs: int, cohort: int) -> tuple[float, float]:
+def _full(scheduler: SchedulerSpec, trials: int, max_epochs: int, cohort: int) -> tuple[float, float]:
     return float(trials * max_epochs), float(trials * max_epochs)
 
 
@@ -169,10 +177,20 @@ def _median(scheduler: MedianScheduler, trials: int, max_epochs: int, cohort: in
     return float(safe * max_epochs) + judged * (short + max_epochs) / 2, bound
 
 
+def _auto(scheduler: AutoScheduler, trials: int, max_epochs: int, cohort: int) -> tuple[float, float]:
+    ladder = auto_rungs(max_epochs, scheduler.eta)
+    if cohort == 1:
+        return _simulated((ladder,), scheduler.eta, trials, max_epochs), float(trials * max_epochs)
+    total = sum(_halved(ladder, scheduler.eta, size, max_epochs) for size in _cohorts(trials, cohort))
+    return total, total
+
+
 _COSTS: dict[str, Callable[[Any, int, int, int], tuple[float, float]]] = {
     "none": _full,
     "asha": _asha,
     "hyperband": _hyperband,
     "median": _median,
     "pbt": _full,
+    "pb2": _full,
+    "auto": _auto,
 }

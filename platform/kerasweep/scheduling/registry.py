@@ -8,20 +8,24 @@ from typing import Any
 
 from kerasweep.records import Objective
 from kerasweep.scheduling.asha import Asha
+from kerasweep.scheduling.auto import PacedHalving
 from kerasweep.scheduling.base import Scheduler
-from kerasweep.scheduling.exploration import Exploration
+from kerasweep.scheduling.exploration import Exploration, Scope
 from kerasweep.scheduling.hyperband import Hyperband
 from kerasweep.scheduling.median import MedianRule
 from kerasweep.scheduling.none import AllGoOn
+from kerasweep.scheduling.pb2 import PopulationBandits
 from kerasweep.scheduling.pbt import PopulationBased
-from kerasweep.scheduling.rungs import asha_rungs, paper_brackets
+from kerasweep.scheduling.rungs import asha_rungs, auto_rungs, paper_brackets
 from kerasweep.space import Space
 from kerasweep.spec.families import MUTABLE_PARAMETERS
 from kerasweep.spec.schedulers import (
     AshaScheduler,
+    AutoScheduler,
     HyperbandScheduler,
     MedianScheduler,
     NoScheduler,
+    Pb2Scheduler,
     PbtScheduler,
     SchedulerSpec,
 )
@@ -55,11 +59,24 @@ def _median(spec: MedianScheduler, study: _Study) -> Scheduler:
     return MedianRule(spec.grace, spec.min_trials, study.max_epochs, study.objective)
 
 
+def _auto(spec: AutoScheduler, study: _Study) -> Scheduler:
+    return PacedHalving(auto_rungs(study.max_epochs, spec.eta), spec.eta, study.max_epochs, study.objective)
+
+
 def _pbt(spec: PbtScheduler, study: _Study) -> Scheduler:
-    if study.space is None:
-        raise ValueError("pbt must have the space that it explores. Received: None")
-    exploration = Exploration(study.space, study.mutable, tuple(spec.factors), spec.resample)
+    exploration = Exploration(_explored(spec, study), study.mutable, tuple(spec.factors), spec.resample)
     return PopulationBased(spec.interval, spec.quantile, study.max_epochs, study.seed, study.objective, exploration)
+
+
+def _pb2(spec: Pb2Scheduler, study: _Study) -> Scheduler:
+    scope = Scope(_explored(spec, study), study.mutable)
+    return PopulationBandits(spec.interval, spec.quantile, study.max_epochs, study.seed, study.objective, scope)
+
+
+def _explored(spec: PbtScheduler | Pb2Scheduler, study: _Study) -> Space:
+    if study.space is None:
+        raise ValueError(f"{spec.name} must have the space that it explores. Received: None")
+    return study.space
 
 
 SCHEDULERS: dict[str, Callable[[Any, _Study], Scheduler]] = {
@@ -68,6 +85,8 @@ SCHEDULERS: dict[str, Callable[[Any, _Study], Scheduler]] = {
     "asha": _asha,
     "median": _median,
     "pbt": _pbt,
+    "pb2": _pb2,
+    "auto": _auto,
 }
 
 

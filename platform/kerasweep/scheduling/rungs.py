@@ -161,6 +161,18 @@ def asha_rungs(grace: int, eta: float, max_epochs: int, brackets: int) -> tuple[
     return tuple(rungs)
 
 
+def auto_rungs(max_epochs: int, eta: float) -> tuple[int, ...]:
+    """The rungs of the scheduler auto, ascending: ``max_epochs`` over the first three powers of eta, from epoch 1 on.
+
+    Args:
+        max_epochs: the most a trial trains.
+        eta: over 1.
+    """
+    _check(max_epochs, eta)
+    rungs = {math.floor(max_epochs * eta**-power + 0.5) for power in (1, 2, 3)}
+    return tuple(sorted(rung for rung in rungs if 1 <= rung < max_epochs))
+
+
 def bracket_weights(ladders: Sequence[Sequence[int]]) -> list[float]:
     """How likely a trial falls into each of ASHA's brackets, up to a factor; in Ray Tune, and in cohorts alike."""
     return [math.exp(len(ladder)) for ladder in ladders]

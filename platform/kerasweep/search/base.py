@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from kerasweep.records import Candidate, Objective, Params, Trial
 from kerasweep.space import Space
@@ -48,3 +48,13 @@ class Searcher(Protocol):
     def tell(self, trials: Sequence[Trial]) -> None: ...
 
     def recall(self, trials: Sequence[Trial]) -> None: ...
+
+
+@runtime_checkable
+class Narrating(Searcher, Protocol):
+    """A searcher that has something to say about how it goes on.
+
+    ``notes()`` gives what a user should read, one line each, and every line once. Lines come to be in ``ask``.
+    """
+
+    def notes(self) -> list[str]: ...

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from kerasweep.records import Candidate, Direction, Params, Status, Trial
 from kerasweep.search.base import Brief
@@ -66,7 +67,9 @@ class ModelledSearcher(ABC):
         while len(candidates) < n and (params := self._proposals.first()) is not None:
             candidates.append(self._issue(params))
         if self._known >= self._startup and len(candidates) < n and not self._proposals.used_up:
-            candidates += self._modelled(n - len(candidates))
+            # The matrices are small: threads would cost more than they gain, and round differently on every machine.
+            with threadpool_limits(1, "blas"):
+                candidates += self._modelled(n - len(candidates))
         while len(candidates) < n and (params := self._proposals.draw()) is not None:
             candidates.append(self._issue(params))
         return candidates

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from kerasweep.records import Candidate, Trial
-from kerasweep.search.base import Searcher
+from kerasweep.search.base import Narrating, Searcher
 
 
 @runtime_checkable
@@ -55,6 +55,10 @@ class StructuredSearcher:
 
     def tell(self, trials: Sequence[Trial]) -> None:
         self._searcher.tell(trials)
+
+    def notes(self) -> list[str]:
+        """See ``base.Narrating``."""
+        return self._searcher.notes() if isinstance(self._searcher, Narrating) else []
 
     def recall(self, trials: Sequence[Trial]) -> None:
         self._searcher.recall(trials)

@@ -12,7 +12,7 @@ import importlib.machinery
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,9 +33,18 @@ class Signature:
     required: tuple[str, ...] = ()
     has_kwargs: bool = False
 
+    @property
+    def takes_hp(self) -> bool:
+        """Whether it is KerasTuner's: all it needs is an ``hp``, which it asks for its hyperparameters."""
+        return self.required == ("hp",)
+
     @classmethod
-    def of(cls, function: Callable[..., object]) -> Signature | None:
-        """The signature of a function at hand, None if Python cannot tell it."""
+    def of(cls, function: object) -> Signature | None:
+        """The signature of a function at hand (of a ``HyperModel``, its ``build``), None if Python cannot tell it."""
+        if is_hypermodel(function):
+            return _OF_HYPERMODEL
+        if not callable(function):
+            return None
         try:
             arguments = inspect.signature(function).parameters.values()
         except (TypeError, ValueError):
@@ -49,6 +58,15 @@ class Signature:
         )
 
 
+_OF_HYPERMODEL = Signature(("hp",), ("hp",))
+
+
+def is_hypermodel(thing: object) -> bool:
+    """Whether something is a ``HyperModel`` of KerasTuner, or a subclass of it."""
+    kind = thing if isinstance(thing, type) else type(thing)
+    return any(base.__name__ == "HyperModel" and base.__module__.startswith("keras_tuner.") for base in kind.__mro__)
+
+
 def resolve(reference: str, directory: Path) -> Signature | None:
     """The signature of ``module:function``.
 
@@ -59,12 +77,13 @@ def resolve(reference: str, directory: Path) -> Signature | None:
         directory: that of the pipeline file.
 
     Returns:
-        the signature; None when it is there but cannot be told from the source (a class, an assigned or imported
-        name, a decorated function, a compiled module).
+        the signature; of a class that names KerasTuner's ``HyperModel`` as its base, that of its ``build``. None when
+        it is there but cannot be told from the source (another class, an assigned or imported name, a decorated
+        function, a compiled module).
 
     Raises:
-        ValueError: no such module or function, or the module is not valid Python. The message is a rule and what
-            was received.
+        ValueError: no such module or function, the module is not valid Python, or a ``HyperModel`` trains in its own
+            way or cannot be made without arguments. The message is a rule and what was received.
     """
     module, _, function = reference.partition(":")
     roots = list(dict.fromkeys([directory.absolute(), Path.cwd()]))
@@ -82,6 +101,8 @@ def resolve(reference: str, directory: Path) -> Signature | None:
         return None if binding.decorator_list else _signature(binding.args)
     if isinstance(binding, ast.AsyncFunctionDef):
         raise ValueError(f"a function to call must not be async. Received: {reference!r}")
+    if isinstance(binding, ast.ClassDef) and not binding.decorator_list and _is_hypermodel(binding):
+        return _hypermodel(binding)
     if binding is None and _last_binding(body, "__getattr__") is None:  # a module's own can answer for any name
         names = [node.name for node in body if isinstance(node, ast.FunctionDef)]
         if not names:
@@ -156,6 +177,23 @@ def _binds(statement: ast.stmt, name: str) -> bool:
         if isinstance(node, ast.alias) and (node.asname or node.name.partition(".")[0]) in (name, "*"):
             return True
     return False
+
+
+def _is_hypermodel(definition: ast.ClassDef) -> bool:
+    bases = [base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", "") for base in definition.bases]
+    return "HyperModel" in bases
+
+
+def _hypermodel(definition: ast.ClassDef) -> Signature:
+    """The signature of a ``HyperModel``'s ``build``; ``models.hypermodel`` has the same rules for those at hand."""
+    methods = {node.name: node for node in definition.body if isinstance(node, ast.FunctionDef)}
+    if "fit" in methods:
+        rule = "a HyperModel must leave training to kerasweep, which never runs a fit of its own"
+        raise ValueError(f"{rule}. Received: {definition.name}.fit")
+    if "__init__" in methods and len(needed := _signature(methods["__init__"].args).required) > 1:
+        rule = "a HyperModel's class must need no arguments (name an instance of it instead)"
+        raise ValueError(f"{rule}. Received: {definition.name}({', '.join(needed[1:])})")
+    return _OF_HYPERMODEL
 
 
 def _signature(arguments: ast.arguments) -> Signature:

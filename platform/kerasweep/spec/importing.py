@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from kerasweep.errors import one_of
+from kerasweep.spec.builders import is_hypermodel
 
 
-def import_function(reference: str, directory: Path) -> Callable[..., Any]:
-    """The function that ``module:function`` names.
+def import_function(reference: str, directory: Path) -> Any:
+    """The function (or KerasTuner's ``HyperModel``) that ``module:function`` names.
 
     Args:
         reference: as in ``model.builder`` and ``data.python``.
@@ -31,11 +31,11 @@ def import_function(reference: str, directory: Path) -> Callable[..., Any]:
             f"{reference}: the module must be importable from {directory}, {Path.cwd()} or the Python path. "
             f"Received: {type(error).__name__}: {error}"
         ) from error
-    function = getattr(module, name, None)
-    if not callable(function):
+    function: Any = getattr(module, name, None)
+    if not callable(function) and not is_hypermodel(function):
         names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise ImportError(f"{reference}: {one_of('the function', name, names or ['(the module has none)'])}")
-    return function  # type: ignore[no-any-return]  # callable() does not narrow Any
+    return function
 
 
 def import_module(name: str, directory: Path) -> ModuleType:

@@ -257,7 +257,8 @@ def _repaired(root: Node, finding: Finding) -> Node:
 def _right_sections(root: Node) -> Sections:
     """The sections that are right by themselves."""
     space = root.child("space")
-    parameters, invalid = (None, frozenset[str]()) if space is None else _right_parameters(space)
+    spaceless = space is None or space.value is None
+    parameters, invalid = _right_parameters(space) if space is not None and not spaceless else ({}, frozenset[str]())
     return Sections(
         data=_right(DataSpec, root.child("data")),
         model=_right(ModelSpec, root.child("model")),
@@ -266,6 +267,7 @@ def _right_sections(root: Node) -> Sections:
         resources=_right(ResourcesSpec, root.child("resources")),
         parameters=parameters,
         invalid=invalid,
+        spaceless=spaceless,
     )
 
 

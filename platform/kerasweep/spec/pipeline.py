@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,8 +26,8 @@ from kerasweep.errors import Problem, one_of
 from kerasweep.records import Direction, Objective
 from kerasweep.spec.base import Frozen, RuleError, broken
 from kerasweep.spec.parameters import SpaceSpec, Value, pinned
-from kerasweep.spec.schedulers import HyperbandScheduler, SchedulerSpec
-from kerasweep.spec.searchers import SearcherSpec, TpeSearch
+from kerasweep.spec.schedulers import AutoScheduler, SchedulerSpec
+from kerasweep.spec.searchers import AutoSearch, SearcherSpec
 from kerasweep.spec.vocabulary import DATASETS, EXPORT_FORMATS, Task, known_direction, objective_metrics
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -125,7 +126,9 @@ class ModelSpec(Frozen):
     """A built-in family, or the user's own builder; exactly one."""
 
     family: Literal["mlp"] | None = Field(None, description="A built-in model family.")
-    builder: Reference | None = Field(None, description="module:function that returns a Keras model.")
+    builder: Reference | None = Field(
+        None, description="module:function that returns a Keras model, or KerasTuner's function of hp or HyperModel."
+    )
 
     @model_validator(mode="after")
     def _one_kind(self) -> ModelSpec:
@@ -167,9 +170,9 @@ class SearchSpec(Frozen):
     """How the space is searched, and for how long."""
 
     objective: ObjectiveSpec = Field(ObjectiveSpec(), description="What is optimised.")
-    searcher: SearcherSpec = Field(TpeSearch(), description="Proposes configurations; a name, or a name with options.")
+    searcher: SearcherSpec = Field(AutoSearch(), description="Proposes configurations; a name, or a name with options.")
     scheduler: SchedulerSpec = Field(
-        HyperbandScheduler(), description="Ends weak trials early; a name, or a name with options."
+        AutoScheduler(), description="Ends weak trials early; a name, or a name with options."
     )
     points: list[dict[str, Value]] = Field([], description="Configurations to try first; what one leaves out is drawn.")
     warm_start: list[str] = Field([], description="Earlier studies of the store to learn from, by name or id.")
@@ -261,7 +264,9 @@ class PipelineSpec(Frozen):
     name: Name = Field(description="Of the study; studies may share it.")
     data: DataSpec = Field(description="Where the data comes from and how it is split.")
     model: ModelSpec = Field(description="A built-in family or a builder of your own.")
-    space: SpaceSpec = Field(description="The hyperparameters to search.")
+    space_: SpaceSpec | None = Field(
+        None, alias="space", description="The hyperparameters to search; left out, those a KerasTuner model asks for."
+    )
     search: SearchSpec = Field(SearchSpec(), description="How the space is searched, and for how long.")
     training: TrainingSpec = Field(TrainingSpec(), description="What is the same for every trial.")
     resources: ResourcesSpec = Field(ResourcesSpec(), description="What trials may use.")
@@ -276,13 +281,35 @@ class PipelineSpec(Frozen):
     def objective(self) -> Objective:
         return self.search.objective.resolved()
 
+    @property
+    def space(self) -> SpaceSpec:
+        """The hyperparameters to search.
+
+        Raises:
+            ValueError: they are a KerasTuner model's own, and the study has not begun yet.
+        """
+        if self.space_ is None:
+            raise ValueError("a KerasTuner model's own space is found when its study begins. Received: none so far")
+        return self.space_
+
+    def with_space(self, space: SpaceSpec) -> PipelineSpec:
+        """The same pipeline with this space, ``pinned``."""
+        return self.model_copy(update={"space_": space}).pinned()
+
+    def with_fixed(self, values: Mapping[str, Value]) -> PipelineSpec:
+        """The same pipeline with more hyperparameters that do not vary."""
+        training = self.training.model_copy(update={"fixed": {**self.training.fixed, **values}})
+        return self.model_copy(update={"training": training})
+
     def pinned(self) -> PipelineSpec:
         """The same pipeline, with the parameters that ``training.fixed`` shares with the space fixed in the space."""
+        if self.space_ is None:
+            return self
         space = self.space.parameters
         rest = {name: value for name, value in self.training.fixed.items() if name not in space}
         return self.model_copy(
             update={
-                "space": SpaceSpec(parameters=pinned(space, self.training.fixed)),
+                "space_": SpaceSpec(parameters=pinned(space, self.training.fixed)),
                 "training": self.training.model_copy(update={"fixed": rest}),
             }
         )

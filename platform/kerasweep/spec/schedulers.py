@@ -41,14 +41,20 @@ class MedianScheduler(Frozen):
     min_trials: StrictInt = Field(5, ge=1, description="Trials a median needs.")
 
 
-class PbtScheduler(Frozen):
-    """Population-based training (Jaderberg et al. 2017): weak members of a cohort go on from copies of strong ones."""
+class PopulationScheduler(Frozen):
+    """Weak members of a cohort go on from copies of strong ones, with other hyperparameters."""
 
-    name: Literal["pbt"] = "pbt"
+    name: Literal["pbt", "pb2"]
     interval: StrictInt = Field(4, ge=1, description="Epochs between two rounds of copying.")
     quantile: StrictFloat = Field(
         0.25, gt=0, le=0.5, description="Share of the members that copy, and of those that are copied."
     )
+
+
+class PbtScheduler(PopulationScheduler):
+    """Population-based training (Jaderberg et al. 2017): weak members of a cohort go on from copies of strong ones."""
+
+    name: Literal["pbt"] = "pbt"
     resample: StrictFloat = Field(
         0.25, ge=0, le=1, description="How likely a copied hyperparameter is drawn anew instead of multiplied."
     )
@@ -64,14 +70,10 @@ class PbtScheduler(Frozen):
         return factors
 
 
-class Pb2Scheduler(Frozen):
+class Pb2Scheduler(PopulationScheduler):
     """Population based bandits (Parker-Holder et al. 2020): as pbt, hyperparameters from a Gaussian process."""
 
     name: Literal["pb2"] = "pb2"
-    interval: StrictInt = Field(4, ge=1, description="Epochs between two rounds of copying.")
-    quantile: StrictFloat = Field(
-        0.25, gt=0, le=0.5, description="Share of the members that copy, and of those that are copied."
-    )
 
 
 class AutoScheduler(Frozen):

@@ -29,8 +29,9 @@ def pipeline_schema() -> Schema:
     sections = schema["$defs"]
     space = sections["SpaceSpec"]
     schema["properties"]["space"] = {
-        "description": "The parameters to search, or the path of a file that holds them, counted from this file.",
-        "anyOf": [{"type": "string"}, {"$ref": "#/$defs/SpaceSpec"}],
+        "description": "The parameters to search, or the path of a file that holds them, counted from this file; left "
+        "out, those that a KerasTuner model asks for.",
+        "anyOf": [{"type": "string"}, {"$ref": "#/$defs/SpaceSpec"}, {"type": "null"}],
     }
     space["title"] = "A search space"
     _set(schema, "name", _NAME)

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, StrictBool, StrictFloat, StrictInt, Tag
+from pydantic import BeforeValidator, Discriminator, Field, StrictBool, StrictFloat, StrictInt, Tag, model_validator
 
-from kerasweep.spec.base import Frozen, name_of, named
+from kerasweep.errors import Problem
+from kerasweep.spec.base import Frozen, RuleError, broken, name_of, named
 
 Share = Annotated[StrictFloat, Field(ge=0, le=1)]
+
+# Of the acquisition functions of gp and forest.
+Xi = Annotated[
+    StrictFloat | None,
+    Field(ge=0, description="Standard deviations of improvement that ei and pi ask for; null: 0.01; not for lcb."),
+]
+Kappa = Annotated[
+    StrictFloat | None,
+    Field(ge=0, description="Standard deviations that lcb goes below the mean; null: 1.96; not for ei and pi."),
+]
 
 
 class RandomSearch(Frozen):
@@ -45,9 +56,22 @@ class HyperoptSearch(Frozen):
 
     name: Literal["hyperopt"] = "hyperopt"
     algorithm: Literal["tpe", "anneal"] = Field("tpe", description="The model, or random moves around good trials.")
-    startup: StrictInt = Field(20, ge=1, description="Random trials before the model is used; tpe only.")
-    candidates: StrictInt = Field(24, ge=1, description="Points drawn from l(x); tpe only.")
-    gamma: StrictFloat = Field(0.25, gt=0, lt=1, description="Share of the trials that count as good; tpe only.")
+    startup: StrictInt | None = Field(None, ge=1, description="Random trials before the model; null: 20; tpe only.")
+    candidates: StrictInt | None = Field(None, ge=1, description="Points drawn from l(x); null: 24; tpe only.")
+    gamma: StrictFloat | None = Field(
+        None, gt=0, lt=1, description="Of n trials, gamma * sqrt(n) count as good, 25 at most; null: 0.25; tpe only."
+    )
+
+    @model_validator(mode="after")
+    def _options_of_tpe(self) -> HyperoptSearch:
+        problems = [
+            Problem(f"{key} is for the algorithm tpe only. Received: algorithm={self.algorithm}", (key,))
+            for key in ("startup", "candidates", "gamma")
+            if self.algorithm != "tpe" and getattr(self, key) is not None
+        ]
+        if problems:
+            raise RuleError(*problems)
+        return self
 
 
 class GpSearch(Frozen):
@@ -58,8 +82,13 @@ class GpSearch(Frozen):
         "hedge", description="Expected or probable improvement, lower confidence bound, or chosen anew by their gains."
     )
     startup: StrictInt = Field(10, ge=1, description="Random trials before the model is used.")
-    xi: StrictFloat = Field(0.01, ge=0, description="Improvement that ei and pi ask for at least.")
-    kappa: StrictFloat = Field(1.96, ge=0, description="Standard deviations that lcb goes below the mean.")
+    xi: Xi = None
+    kappa: Kappa = None
+
+    @model_validator(mode="after")
+    def _options_of_the_acquisition(self) -> GpSearch:
+        _refuse_idle(self.acquisition, self.xi, self.kappa)
+        return self
 
 
 class ForestSearch(Frozen):
@@ -71,8 +100,21 @@ class ForestSearch(Frozen):
         "ei", description="Expected or probable improvement, or lower confidence bound."
     )
     startup: StrictInt = Field(10, ge=1, description="Random trials before the model is used.")
-    xi: StrictFloat = Field(0.01, ge=0, description="Improvement that ei and pi ask for at least.")
-    kappa: StrictFloat = Field(1.96, ge=0, description="Standard deviations that lcb goes below the mean.")
+    xi: Xi = None
+    kappa: Kappa = None
+
+    @model_validator(mode="after")
+    def _options_of_the_acquisition(self) -> ForestSearch:
+        _refuse_idle(self.acquisition, self.xi, self.kappa)
+        return self
+
+
+def _refuse_idle(acquisition: str, xi: float | None, kappa: float | None) -> None:
+    received = f"Received: acquisition={acquisition}"
+    if xi is not None and acquisition == "lcb":
+        raise broken(f"xi is for the acquisitions ei, pi and hedge only. {received}", "xi")
+    if kappa is not None and acquisition in ("ei", "pi"):
+        raise broken(f"kappa is for the acquisitions lcb and hedge only. {received}", "kappa")
 
 
 class SpearmintSearch(Frozen):
@@ -96,26 +138,39 @@ class KerasTunerSearch(Frozen):
     beta: StrictFloat = Field(2.6, ge=0, description="Standard deviations below the mean; bayesian only.")
     factor: StrictInt = Field(3, ge=2, description="The paper's reduction factor; hyperband only.")
 
+    @model_validator(mode="after")
+    def _options_of_the_oracle(self) -> KerasTunerSearch:
+        owners = {"startup": "bayesian", "beta": "bayesian", "factor": "hyperband"}
+        problems = [
+            Problem(f"{key} is for the oracle {owner} only. Received: oracle={self.oracle}", (key,))
+            for key, owner in owners.items()
+            # Not whether it is set: a study's record, which is read again for exports, spells every option out.
+            if self.oracle != owner and getattr(self, key) != type(self).model_fields[key].default
+        ]
+        if problems:
+            raise RuleError(*problems)
+        return self
+
 
 class EvolutionSearch(Frozen):
     """A genetic algorithm: tournaments, crossover, mutation by parameter type, by DEAP."""
 
     name: Literal["evolution"] = "evolution"
-    population: StrictInt = Field(50, ge=2, description="Individuals of a generation.")
+    population: StrictInt = Field(20, ge=2, description="Individuals of a generation; the first one is random.")
     tournament: StrictInt = Field(3, ge=1, description="Individuals of which the best becomes a parent.")
     crossover: Share = Field(0.5, description="How likely two parents mix.")
-    mutation: Share = Field(0.1, description="How likely a child's parameter changes.")
+    mutation: Share = Field(0.02, description="How likely a child's parameter changes.")
 
 
 class CmaesSearch(Frozen):
-    """Covariance matrix adaptation (Hansen and Ostermeier 2001) on numbers, by Optuna."""
+    """Covariance matrix adaptation (Hansen and Ostermeier 2001) on numbers, by the package cmaes."""
 
     name: Literal["cmaes"] = "cmaes"
-    startup: StrictInt = Field(1, ge=1, description="Random trials before the model is used.")
+    startup: StrictInt = Field(0, ge=0, description="Random trials before the model is used.")
     sigma: StrictFloat | None = Field(
-        None, gt=0, le=1, description="First standard deviation in the unit cube; null: a sixth."
+        None, gt=0, le=1, description="First standard deviation in the unit cube; null: a sixth, or from known trials."
     )
-    population: StrictInt | None = Field(None, ge=2, description="Trials of a generation; null: 4 + 3 ln(dimensions).")
+    population: StrictInt | None = Field(None, ge=4, description="Trials of a generation; null: 4 + 3 ln(dimensions).")
 
 
 class BohbSearch(Frozen):
@@ -123,23 +178,30 @@ class BohbSearch(Frozen):
 
     name: Literal["bohb"] = "bohb"
     startup: StrictInt | None = Field(
-        None, ge=2, description="Trials at a rung before it has a model; null: one more than parameters."
+        None, ge=2, description="The paper's N_min; a rung has a model from two trials more on; null: parameters + 1."
     )
     top: StrictFloat = Field(0.15, gt=0, lt=1, description="Share of a rung's trials that count as good.")
-    candidates: StrictInt = Field(64, ge=1, description="Points drawn from l(x).")
+    candidates: StrictInt = Field(64, ge=1, description="Points drawn from the good density.")
     random: Share = Field(1 / 3, description="Share of random trials.")
     bandwidth_factor: StrictFloat = Field(3.0, gt=0, description="Widens the densities that points are drawn from.")
-    min_bandwidth: StrictFloat = Field(1e-3, gt=0, description="Of the densities.")
+    min_bandwidth: StrictFloat = Field(1e-3, ge=1e-6, le=1, description="Of the densities, in the unit cube.")
 
 
 class ZoomSearch(Frozen):
     """Random search in rounds, each in narrower ranges around the best trials so far."""
 
     name: Literal["zoom"] = "zoom"
-    rounds: StrictInt = Field(3, ge=1, description="The first is as wide as the space.")
+    rounds: StrictInt = Field(3, ge=2, description="The first is as wide as the space.")
     trials: StrictInt = Field(20, ge=2, description="Of each round but the last, which takes what is left.")
     top: StrictInt = Field(5, ge=1, description="The best trials that the next round's ranges hold.")
     margin: StrictFloat = Field(0.1, ge=0, le=1, description="What a range reaches beyond them, of the one before.")
+
+    @model_validator(mode="after")
+    def _some_are_left_out(self) -> ZoomSearch:
+        if self.top >= self.trials:
+            received = f"top={self.top}, trials={self.trials}"
+            raise broken(f"top < trials must hold, or no round narrows anything. Received: {received}", "top")
+        return self
 
 
 class AutoSearch(Frozen):

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from kerasweep.dispatch.base import Ended, Next, Reported
 from kerasweep.records import Candidate, Objective, Params, Status, Trial
-from kerasweep.search.base import Searcher
+from kerasweep.search.base import Narrating, Searcher
 from kerasweep.seeds import derive
 from kerasweep.study.course import Course
 from kerasweep.study.events import Observer, Progress
@@ -38,6 +38,8 @@ class Budget:
         last_epochs: the epoch at which a trial's scheduler ends it even if it is the best, by trial number; trials
             beyond the end go round again. Empty when that is ``epochs`` for all.
         expected_epochs: an estimate of the sum over all trials.
+        lag: 1 if a generation is asked for while the one before is still in training, so that all workers stay busy;
+            0 for a single worker, which may as well wait for the searcher to learn from all of it.
     """
 
     trials: int
@@ -46,6 +48,7 @@ class Budget:
     cohort: int = 1
     last_epochs: Sequence[int] = ()
     expected_epochs: float = 0.0
+    lag: int = 1
 
     def last_epoch(self, number: int) -> int:
         return self.last_epochs[number % len(self.last_epochs)] if self.last_epochs else self.epochs
@@ -69,10 +72,11 @@ class Watchers:
 class Ledger:
     """The study's side of ``dispatch.Feed``.
 
-    Candidates are asked for in generations. A generation is asked for when the one before the last has ended, and the
-    searcher then knows exactly the trials of all generations but the last, told in their own order. So what it proposes
-    depends on the seed alone, never on which trial happened to end first, and workers have a generation's worth of
-    trials to train meanwhile. A cohort is a part of one generation; its parts differ by one member at most.
+    Candidates are asked for in generations. With a lag of 1, a generation is asked for when the one before the last has
+    ended, and the searcher then knows exactly the trials of all generations but the last, told in their own order. So
+    what it proposes depends on the seed alone, never on which trial happened to end first, and workers have a
+    generation's worth of trials to train meanwhile. Without a lag it knows all generations. A cohort is a part of one
+    generation; its parts differ by one member at most.
     """
 
     def __init__(
@@ -106,6 +110,7 @@ class Ledger:
         self._best_trial: Trial | None = None
         self._wanted: list[tuple[float, int]] = []
         self.stop_reason = ""
+        self.searcher_notes: list[str] = []  # what the searcher said about how it went on
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -213,7 +218,7 @@ class Ledger:
         """Fills the queue with the next generation, if its time has come."""
         if self._exhausted:
             return False
-        known = len(self._generations) - 1
+        known = len(self._generations) - self._budget.lag
         if known > 0 and any(self._courses[n].status is Status.RUNNING for n in self._generations[known - 1]):
             return False
         while self._told < known:
@@ -221,6 +226,10 @@ class Ledger:
             self._told += 1
         size = next(self._sizes)
         candidates = self._searcher.ask(size)
+        if isinstance(self._searcher, Narrating):
+            for note in self._searcher.notes():
+                self._watchers.observer.note(note)
+                self.searcher_notes.append(note)
         self._generations.append([candidate.number for candidate in candidates])
         asked = sum(map(len, self._generations))
         self._exhausted = len(candidates) < size or asked >= self._budget.trials
@@ -233,7 +242,8 @@ class Ledger:
         return Course(candidate, derive(self._seed, "trial", candidate.number), self._objective)
 
     def _member(self, course: Course) -> Member:
-        return Member(course.candidate.number, {**self._fixed, **course.candidate.params}, course.seed)
+        candidate = course.candidate
+        return Member(candidate.number, {**self._fixed, **candidate.params}, course.seed, pace=candidate.pace)
 
     def _drop(self) -> None:
         """Ends what waits: that it has begun can only be if it was to start again."""

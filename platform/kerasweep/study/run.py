@@ -8,7 +8,6 @@ import tempfile
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -24,14 +23,16 @@ from kerasweep.errors import StudyError, TrackingError
 from kerasweep.models import FamilyBuilder, Inputs, ModelBuilder, UserBuilder, import_tensorflow
 from kerasweep.records import Status, Trial, winner
 from kerasweep.space import Space
-from kerasweep.spec.builders import Signature, resolve
 from kerasweep.spec.families import mutable_parameters
 from kerasweep.spec.pipeline import PipelineSpec
+from kerasweep.spec.searchers import KerasTunerSearch
+from kerasweep.study.earlier import earlier_trials
 from kerasweep.study.environment import git_commit, versions
 from kerasweep.study.events import Observer, Silent
 from kerasweep.study.ledger import Watchers
 from kerasweep.study.search import Searched, SearchPlace, run_search, search_schedule, search_size
-from kerasweep.tracking import Tracker, open_tracker, resolve_uri
+from kerasweep.study.settled import settle
+from kerasweep.tracking import Tracker, open_store, open_tracker, resolve_uri
 from kerasweep.tracking.base import StudyHeader
 from kerasweep.training import (
     KEPT_MEMBERS,
@@ -57,13 +58,13 @@ class Origin:
         directory: relative paths and the user's modules are looked for there.
         text: the pipeline file as written; empty for a study made in Python.
         memory: features and targets handed over as arrays.
-        builder: the model builder handed over as a function.
+        builder: the model builder handed over as a function, or KerasTuner's ``HyperModel``.
     """
 
     directory: Path
     text: str = ""
     memory: tuple[Rows, Array] | None = None
-    builder: Callable[..., Any] | None = None
+    builder: Any = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,13 @@ class StudyRun:
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="kerasweep-study")
         self._stack.callback(self._aside.shutdown)
         self._figures: Future[None] | None = None
+        # While Ray starts, a KerasTuner model is built here to learn its space.
+        settled = settle(spec, origin.directory, origin.builder)
+        self.spec, self._signature = settled.spec, settled.signature
+        if isinstance(spec.search.searcher, KerasTunerSearch):
+            import_tensorflow()  # quietly; KerasTuner would import it too
+        for note in settled.notes:
+            self.observer.note(note)
 
     @cached_property
     def test(self) -> Split:
@@ -163,6 +171,7 @@ class StudyRun:
         """
         text = any(column.dtype == "string" for column in self.data.preprocessing.inputs)
         check_formats(self.spec.export.formats, categories=text)
+        earlier = self._earlier()
         self.tracker.start(self._header())
         self._ending.begun = True
         self.observer.stage("search", self._detail())
@@ -172,7 +181,7 @@ class StudyRun:
             place = SearchPlace(self._session, self._allocation, self._storage, self.id)
             work = self._work(search_schedule(self.spec))
             watchers = Watchers(self.tracker, self.observer, lambda: self._aside.submit(_import_ahead))
-            self.searched = run_search(self.spec, work, place, watchers, self._mutable)
+            self.searched = run_search(self.spec, work, place, watchers, self._mutable, earlier)
             self._keep(self.searched)
         finally:
             shutil.rmtree(self._storage / self.id, ignore_errors=True)
@@ -182,8 +191,18 @@ class StudyRun:
         if not self.searched.interrupted:
             self._ending.status = "finished"
         found = {"trial": best.number, "value": best.value, "epoch": best.epoch, "params": dict(best.params)}
-        self.tracker.log_summary({"best": found, "trials": self.counts})
+        said = {"search_notes": list(self.searched.notes)} if self.searched.notes else {}
+        self.tracker.log_summary({"best": found, "trials": self.counts, **said})
         return best
+
+    def _earlier(self) -> tuple[Trial, ...]:
+        """The trials of earlier studies to learn from."""
+        if not self.spec.search.warm_start:
+            return ()
+        earlier = earlier_trials(self.spec.search.warm_start, self.spec, open_store(self.tracking_uri))
+        for note in earlier.notes:
+            self.observer.note(note)
+        return earlier.trials
 
     @property
     def status(self) -> str:
@@ -277,11 +296,7 @@ class StudyRun:
         """The parameters that may change while a trial trains."""
         if self.spec.model.family is not None:
             return mutable_parameters(self.spec.model.family)
-        if self.origin.builder is not None:
-            signature = Signature.of(self.origin.builder)
-        else:
-            signature = resolve(str(self.spec.model.builder), self.origin.directory)
-        return mutable_parameters(None, signature.names if signature else ())
+        return mutable_parameters(None, self._signature.names if self._signature else ())
 
     @property
     def _kept(self) -> Path:

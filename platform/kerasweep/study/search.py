@@ -31,11 +31,13 @@ class Searched:
         trials: all that began, by number.
         snapshots: trial number -> folder of its last snapshot.
         stop_reason: why it ended before its budget; empty otherwise.
+        notes: what the searcher said about how it went on.
     """
 
     trials: tuple[Trial, ...]
     snapshots: Mapping[int, Path]
     stop_reason: str
+    notes: tuple[str, ...] = ()
 
     @property
     def interrupted(self) -> bool:
@@ -83,6 +85,7 @@ def run_search(
     place: SearchPlace,
     watchers: Watchers,
     mutable: tuple[str, ...] = MUTABLE_PARAMETERS,
+    earlier: tuple[Trial, ...] = (),
 ) -> Searched:
     """Searches until the budget is spent, or a limit or an interrupt ends it.
 
@@ -92,6 +95,7 @@ def run_search(
         place: where it runs.
         watchers: are told what happens.
         mutable: parameters that may change while a trial trains; ``spec.families.mutable_parameters`` knows them.
+        earlier: trials of other studies that the searcher learns from first.
 
     The first Ctrl-C (or SIGTERM) ends the running trials and keeps what they reached; the second one raises
     KeyboardInterrupt.
@@ -110,10 +114,19 @@ def run_search(
         epochs=settings.max_epochs,
         seconds=settings.time_limit,
         cohort=cohort,
+        lag=1 if place.allocation.concurrency > 1 else 0,
         last_epochs=last_epochs(settings.scheduler, settings.max_epochs, cohort),
         expected_epochs=(low + high) / 2,
     )
-    searcher = make_searcher(settings.searcher, space, spec.objective, derive(settings.seed, "searcher"))
+    searcher = make_searcher(
+        settings.searcher,
+        space,
+        spec.objective,
+        derive(settings.seed, "searcher"),
+        max_epochs=settings.max_epochs,
+        points=tuple(settings.points),
+    )
+    searcher.recall(earlier)
     if spec.model.builder is not None and cohort > 1:
         searcher = by_structure(searcher, space, trials)
     ledger = Ledger(
@@ -138,7 +151,7 @@ def run_search(
     )
     with _interrupts(lambda: ledger.stop(INTERRUPTED)):
         snapshots = place.session.search(job, ledger, place.allocation)
-    return Searched(ledger.trials, snapshots, ledger.stop_reason)
+    return Searched(ledger.trials, snapshots, ledger.stop_reason, tuple(ledger.searcher_notes))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from kerasweep.errors import StudyError
 from kerasweep.records import Trial
 from kerasweep.space import Space
 from kerasweep.spec import pipeline_from_mapping
+from kerasweep.spec.builders import is_hypermodel
 from kerasweep.spec.parameters import Parameter
 from kerasweep.spec.pipeline import RegisterSpec, RetrainSpec
 from kerasweep.study.events import Observer, Silent
@@ -21,6 +22,7 @@ from kerasweep.study.run import Destination, Origin, StudyRun
 if TYPE_CHECKING:
     import keras
     import pandas as pd
+    from keras_tuner import HyperModel
 
     from kerasweep.data.base import Array, Rows
     from kerasweep.study.winner import Evaluation, Registration, Winner
@@ -41,9 +43,9 @@ class Study:
         name: of the study, of its experiment and of its registered model.
         data: a bundled dataset's name, features and targets as a pair ``(x, y)``, or the ``data`` section of a
             pipeline file as a mapping, in which ``"arrays": (x, y)`` may stand for the source.
-        model: a function that takes parameters by name and returns a Keras model; the name of a family; or the
-            ``model`` section as a mapping.
-        space: parameters by name, or a Space.
+        model: a function that takes parameters by name and returns a Keras model; KerasTuner's function of ``hp`` or
+            ``HyperModel``; the name of a family; or the ``model`` section as a mapping.
+        space: parameters by name, or a Space; None takes what a KerasTuner model asks for.
         directory: relative paths and modules are looked for there; the working directory by default.
         sections: the other sections of a pipeline file as mappings, e.g. ``search={"trials": 20}``.
 
@@ -56,15 +58,15 @@ class Study:
         name: str,
         *,
         data: str | tuple[Rows, Array] | Mapping[str, Any],
-        model: str | Callable[..., Any] | Mapping[str, Any],
-        space: Space | Mapping[str, Parameter],
+        model: str | Callable[..., Any] | HyperModel | Mapping[str, Any],
+        space: Space | Mapping[str, Parameter] | None = None,
         directory: Path | str = ".",
         **sections: Mapping[str, Any] | None,
     ) -> None:
         place = Path(directory).absolute()
         section = {"arrays": data} if isinstance(data, tuple) else data
         memory = section.get("arrays") if isinstance(section, Mapping) else None
-        builder = model if callable(model) else None
+        builder = model if callable(model) or is_hypermodel(model) else None
         mapping = {
             "name": name,
             "data": _data_section(section),
@@ -72,7 +74,7 @@ class Study:
             "space": _space_section(space),
             **sections,
         }
-        at_hand: dict[str, Callable[..., Any] | None] = {IN_MEMORY: None}
+        at_hand: dict[str, object] = {IN_MEMORY: None}
         if builder is not None:
             at_hand[_reference(builder)] = builder
         self.spec = pipeline_from_mapping(mapping, place, functions=at_hand).spec
@@ -189,20 +191,22 @@ def _data_section(given: str | Mapping[str, Any]) -> dict[str, Any]:
     return section | {"python": IN_MEMORY} if section.pop("arrays", None) is not None else section
 
 
-def _model_section(given: str | Callable[..., Any] | Mapping[str, Any], builder: Callable[..., Any] | None) -> object:
-    """The ``model`` section; a function is replaced by a name for it."""
+def _model_section(given: object, builder: object) -> object:
+    """The ``model`` section; a function or a HyperModel is replaced by a name for it."""
     if builder is not None:
         return {"builder": _reference(builder)}
     return {"family": given} if isinstance(given, str) else given
 
 
-def _space_section(space: Space | Mapping[str, Parameter]) -> object:
+def _space_section(space: Space | Mapping[str, Parameter] | None) -> object:
+    if space is None:
+        return None
     if isinstance(space, Space):
         return space.spec.model_dump()
     return {"parameters": {name: parameter.model_dump() for name, parameter in space.items()}}
 
 
-def _reference(builder: Callable[..., Any]) -> str:
+def _reference(builder: object) -> str:
     """``module:function`` for the record; a function without a plain name is called ``builder``."""
     name = getattr(builder, "__name__", "")
     module = getattr(builder, "__module__", "") or "__main__"

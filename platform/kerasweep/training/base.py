@@ -26,12 +26,14 @@ class Member:
         params: the candidate's and ``training.fixed`` together.
         seed: of its initial weights and dropout.
         changes: hyperparameters that change on the way, by ascending epoch; a replay of population-based training.
+        pace: the candidate's, for a scheduler; training does not look at it.
     """
 
     number: int
     params: Params
     seed: int
     changes: tuple[Change, ...] = ()
+    pace: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
