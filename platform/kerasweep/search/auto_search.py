@@ -102,8 +102,7 @@ class AutoSearcher(ModelledSearcher):
         if not tried:
             return super().vary(candidate, free)
         believed = self._believed()
-        mean, variance = believed.predict(self._full(self._at(tried)))
-        improvement = expected_improvement(mean[:, 0], np.sqrt(variance), self._best())
+        improvement = _improvement(believed.predict(self._full(self._at(tried))), self._best())
         return self._paced(self._issue(tried[int(np.argmax(improvement))]))
 
     def propose(self, n: int) -> Iterator[Params]:
@@ -122,12 +121,17 @@ class AutoSearcher(ModelledSearcher):
                 yield params
                 believe(believed, self._full(self._at([params])))
                 continue
-            mean, variance = field.predict()
-            improvement = expected_improvement(mean[:, 0], np.sqrt(variance), best)
+            improvement = _improvement(field.predict(), best)
             chosen = int(np.argmax(np.where(left, improvement, -1.0)))
             left[chosen] = False
-            yield self.space.from_unit(pool[chosen])
-            believe(believed, self._full(pool[chosen][None]))
+            top, _ = self._cube.climb(
+                pool[chosen][None],
+                improvement[chosen][None],
+                lambda points: _improvement(believed.predict(self._full(points)), best),
+                self._draws,
+            )
+            yield self.space.from_unit(top[0])
+            believe(believed, self._full(top))
 
     def learn(self, trial: Trial, cost: float) -> None:
         if not self._cube.dimensions:
@@ -227,6 +231,12 @@ class AutoSearcher(ModelledSearcher):
                 value = scale.outward(slowest)
                 pace[epoch] = value if self.objective.direction is Direction.MINIMIZE else -value
         return replace(candidate, pace=pace)
+
+
+def _improvement(prediction: tuple[Array, Array], best: float) -> Array:
+    """Expected improvement of what ``GaussianProcess.predict`` returns."""
+    mean, variance = prediction
+    return expected_improvement(mean[:, 0], np.sqrt(variance), best)
 
 
 def believe(process: GaussianProcess, x: Array) -> None:

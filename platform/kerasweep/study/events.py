@@ -21,6 +21,7 @@ class Progress:
         best: the best trial so far, with its value and epoch as they stand; None before the first report.
         seconds: since the search began.
         seconds_left: an estimate, None while nothing can be said.
+        epochs: that all trials together have trained.
     """
 
     total: int
@@ -31,6 +32,7 @@ class Progress:
     best: Trial | None
     seconds: float
     seconds_left: float | None
+    epochs: int = 0
 
 
 class Observer(Protocol):

@@ -212,6 +212,7 @@ class Ledger:
             best=self._best_trial,
             seconds=seconds,
             seconds_left=left,
+            epochs=self._epochs,
         )
 
     def _ask(self) -> bool:

@@ -1,0 +1,1 @@
+"""How good searches are: any searcher and scheduler on tabulated benchmarks, with a simulated clock."""

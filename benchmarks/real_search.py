@@ -1,0 +1,193 @@
+"""How soon searches find good networks on real data: five searchers on one pipeline, with several seeds.
+
+Purpose: `pipelines/california_housing.yaml` or `fashion_mnist.yaml`, as it stands but for searcher and scheduler:
+         random, tpe, gp and auto (with the scheduler auto where it is auto, else with all trials trained to their
+         end), and random with hyperband. The best validation value against model-epochs and against wall time.
+Command: .venv/bin/python benchmarks/real_search.py [--pipeline …] [--seeds 5] [--trials N] [--save]
+Time:    about 2 minutes for each searcher and seed of California housing on two quiet cores
+Result:  a table; `--save` also writes benchmarks/results/real_search_PIPELINE.json and
+         docs/images/real_search_PIPELINE.png
+
+Every study is a process of its own, so that each pays for its imports and for Ray. What was run before is not run
+again (`build/real_search/`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from measuring import RESULTS, keep_to, made_with, save
+
+PACKAGES = ("kerasweep", "tensorflow", "keras", "ray", "optuna", "scikit-optimize")
+ROOT = RESULTS.parent.parent
+WAYS = {
+    "random": ("random", "none"),
+    "tpe": ("tpe", "none"),
+    "gp": ("gp", "none"),
+    "hyperband": ("random", "hyperband"),
+    "auto": ("auto", "auto"),
+}
+
+
+class Watch:
+    """An observer that notes each improvement: epochs, seconds, value."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, float, float]] = []
+        self.epochs = 0
+        self.seconds = 0.0
+
+    def progress(self, progress: Any) -> None:
+        self.epochs, self.seconds = progress.epochs, progress.seconds
+        best = progress.best
+        if best is not None and best.value is not None and (not self.steps or self.steps[-1][2] != best.value):
+            self.steps.append((progress.epochs, progress.seconds, best.value))
+
+    def stage(self, name: str, detail: str) -> None:
+        """Of no interest."""
+
+    def trial_ended(self, trial: Any) -> None:
+        """Of no interest."""
+
+    def note(self, message: str) -> None:
+        """Of no interest."""
+
+
+def search(pipeline: Path, way: str, seed: int, trials: int | None) -> None:
+    """One study, in this process; prints what was seen as JSON."""
+    from kerasweep.spec import load_pipeline
+    from kerasweep.study.run import Destination, Origin, StudyRun
+
+    searcher, scheduler = WAYS[way]
+    settings = [f"search.searcher={searcher}", f"search.scheduler={scheduler}", f"search.seed={seed}"]
+    settings += [f"search.trials={trials}"] if trials else []
+    loaded = load_pipeline(pipeline, settings)
+    watch = Watch()
+    with tempfile.TemporaryDirectory() as folder:
+        store = f"sqlite:///{folder}/mlflow.db"
+        run = StudyRun(
+            loaded.spec, Origin(loaded.directory, loaded.text), Destination(tracking_uri=store, observer=watch)
+        )
+        try:
+            best = run.search()
+        finally:
+            run.close()
+    print(json.dumps({"best": best.value, "epochs": watch.epochs, "seconds": watch.seconds, "steps": watch.steps}))
+
+
+def searched(pipeline: Path, way: str, seed: int, trials: int | None) -> dict[str, Any]:
+    """The same in a process of its own, or what is kept of it."""
+    key = json.dumps([pipeline.read_text(), WAYS[way], seed, trials])
+    kept = ROOT / "build" / "real_search" / f"{hashlib.blake2b(key.encode(), digest_size=8).hexdigest()}.json"
+    if not kept.exists():
+        command = [sys.executable, __file__, "--pipeline", str(pipeline), "--one", way, str(seed)]
+        command += ["--trials", str(trials)] if trials else []
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(done.stdout.strip().splitlines()[-1])
+    found: dict[str, Any] = json.loads(kept.read_text())
+    return found
+
+
+def rows(results: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """The table."""
+    random = statistics.mean(run["best"] for run in results["random"])
+    lines = [f"{'':<10} {'best':>8} {'s.e.':>8} {'epochs':>8} {'seconds':>8} {'epochs to random':>17}"]
+    for way, runs in results.items():
+        bests = [run["best"] for run in runs]
+        error = statistics.stdev(bests) / len(bests) ** 0.5 if len(bests) > 1 else float("nan")
+        reached = [next((step[0] for step in run["steps"] if step[2] <= random), None) for run in runs]
+        known = [epochs for epochs in reached if epochs is not None]
+        to_random = f"{statistics.mean(known):.0f} ({len(known)} of {len(runs)})" if known else "-"
+        epochs = statistics.mean(run["epochs"] for run in runs)
+        seconds = statistics.mean(run["seconds"] for run in runs)
+        lines.append(
+            f"{way:<10} {statistics.mean(bests):>8.4f} {error:>8.4f} {epochs:>8.0f} {seconds:>8.1f} {to_random:>17}"
+        )
+    return lines
+
+
+def draw(results: dict[str, list[dict[str, Any]]], metric: str, file: Path) -> None:
+    """The mean of the best value so far, against epochs and against seconds."""
+    import numpy as np
+
+    from kerasweep.report.style import FONT, MUTED, new_figure, quiet
+
+    figure = new_figure(11.0, 4.0)
+    panels = figure.subplots(1, 2, sharey=True)
+    for axis, (axes, label) in enumerate(zip(panels, ("model-epochs", "seconds of search"), strict=True)):
+        for way, runs in results.items():
+            last = max(run["epochs" if axis == 0 else "seconds"] for run in runs)
+            first = max(run["steps"][0][axis] for run in runs)
+            places = np.geomspace(max(first, 1e-3), last, 200)
+            lines = [_at(run["steps"], places, axis) for run in runs]
+            mean = np.mean(lines, axis=0)
+            error = np.std(lines, axis=0, ddof=1) / len(lines) ** 0.5 if len(lines) > 1 else np.zeros(len(mean))
+            (drawn,) = axes.plot(places, mean, label=way)
+            axes.fill_between(places, mean - error, mean + error, alpha=0.15, color=drawn.get_color(), linewidth=0)
+        quiet(axes)
+        axes.set_xscale("log")
+        axes.set_xlabel(label, color=MUTED, fontsize=FONT)
+    panels[0].set_ylabel(f"best {metric} so far", color=MUTED, fontsize=FONT)
+    panels[0].legend(frameon=False)
+    finals = [run["best"] for runs in results.values() for run in runs]
+    panels[0].set_ylim(min(finals) * 0.99, max(finals) * 1.35)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=100)
+
+
+def _at(steps: Sequence[Sequence[float]], places: Any, axis: int) -> Any:
+    import numpy as np
+
+    index = np.searchsorted([step[axis] for step in steps], places, side="right") - 1
+    return np.array([steps[max(0, at)][2] for at in index])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--pipeline", type=Path, default=ROOT / "pipelines" / "california_housing.yaml")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--trials", type=int, help="fewer than the pipeline's")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--save", action="store_true")
+    parser.add_argument("--one", nargs=2, metavar=("WAY", "SEED"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    keep_to(arguments.cores)
+    if arguments.one:
+        way, seed = arguments.one
+        search(arguments.pipeline, way, int(seed), arguments.trials)
+        return
+    results: dict[str, list[dict[str, Any]]] = {way: [] for way in arguments.ways}
+    for seed in range(1, arguments.seeds + 1):
+        for way in arguments.ways:
+            found = searched(arguments.pipeline, way, seed, arguments.trials)
+            results[way].append(found)
+            print(
+                f"seed {seed}, {way}: {found['best']:.4f} in {found['epochs']} epochs, {found['seconds']:.0f} s",
+                flush=True,
+            )
+    print("\n".join(rows(results)))
+    if arguments.save:
+        name = f"real_search_{arguments.pipeline.stem}"
+        summary = {
+            way: [{key: run[key] for key in ("best", "epochs", "seconds")} for run in runs]
+            for way, runs in results.items()
+        }
+        save(name, {**made_with(PACKAGES, arguments.cores), "trials": arguments.trials, "runs": summary})
+        draw(results, "validation loss", ROOT / "docs" / "images" / f"{name}.png")
+
+
+if __name__ == "__main__":
+    main()
