@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kerasweep.spec import Choice, Fixed, Float, Int, load_pipeline
     from kerasweep.study.study import Study
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 _HOMES = {
     "Choice": "kerasweep.spec",

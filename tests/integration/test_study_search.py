@@ -263,7 +263,9 @@ def test_without_a_scheduler_trials_end_as_they_will_and_a_seed_repeats_them(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheduler", [{"name": "asha", "eta": 2}, {"name": "median", "grace": 1, "min_trials": 2}])
+@pytest.mark.parametrize(
+    "scheduler", [{"name": "asha", "eta": 2}, {"name": "median", "grace": 1, "min_trials": 2}, "auto"]
+)
 def test_asynchronous_schedulers_outlive_trials_that_end_by_themselves(moody: Search, scheduler: object) -> None:
     searched, notes = moody("random", scheduler, 14)
     check_moods(searched, notes, 14, 6)
@@ -335,7 +337,9 @@ def test_cohorts_end_their_members_as_they_will_and_a_seed_repeats_them(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheduler", [{"name": "asha", "eta": 2}, {"name": "median", "grace": 1, "min_trials": 2}])
+@pytest.mark.parametrize(
+    "scheduler", [{"name": "asha", "eta": 2}, {"name": "median", "grace": 1, "min_trials": 2}, "auto"]
+)
 def test_schedulers_within_cohorts_outlive_members_that_end_by_themselves(moody: Search, scheduler: object) -> None:
     searched, notes = moody("random", scheduler, 14, cohort=7)
     check_moods(searched, notes, 14, 6)

@@ -196,7 +196,7 @@ def test_every_dependency_is_locked() -> None:
     lock = (REPOSITORY / "requirements.lock").read_text()
     pinned = dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", lock, re.MULTILINE))
     wanted = [*pyproject["build-system"]["requires"], *project["dependencies"]]
-    for extra in ("onnx", "server", "dev"):
+    for extra in ("cmaes", "evolution", "hyperopt", "keras-tuner", "onnx", "jax", "server", "dev"):
         wanted += project["optional-dependencies"][extra]
     for text in wanted:
         requirement = Requirement(text)
