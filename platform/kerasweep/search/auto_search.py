@@ -1,4 +1,17 @@
-"""The default searcher: a model of learning curves, priors, and batches."""
+"""The default searcher: a model of learning curves, priors, and batches.
+
+What was tried on the development tasks of LCBench, serially (mean regret in points of validation accuracy after 2,600
+epochs, 8 tasks with 3 or 4 seeds, so with a standard error of some 0.3; random search 7.0):
+
+- the model: extra trees over (configuration, log epoch) with Thompson sampling 1.8, the Gaussian process 0.9 in the
+  same brackets. Costs by rank 1.2 instead of by the logarithm of their distance to the best, 0.9;
+- the choice: expected improvement 0.9, upper confidence bounds 0.9, Thompson sampling 1.6, the mean alone 1.6;
+- cohorts of 9, 12 and 15: no difference beyond chance; with the extra trees, cohorts of 27 learnt too late, 2.5 instead
+  of 1.8. Nine random trials to begin with reach a given quality sooner than fourteen;
+- at the rungs: going on by what the model expects of the end instead of by the values themselves, 2.9 against 2.1 on
+  the four hardest tasks; no pace at all, 2.5 against 2.4 there;
+- the search for the best improvement: neighbours at two distances 1.6, at three and climbing from the best 1.2.
+"""
 
 from __future__ import annotations
 

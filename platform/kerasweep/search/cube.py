@@ -18,9 +18,13 @@ Array = NDArray[np.float64]
 # Steps above which they are so fine that a model may take them for a real number.
 _LISTED = 20_000
 
-# The steps of a climb, standard deviations in the unit cube, and how many neighbours a point tries at each.
-_SCALES = (0.2, 0.07, 0.025, 0.01, 0.003, 0.001)
-_NEIGHBOURS = 8
+# A climb: how many times all points move, how many neighbours each tries, and how far away these lie at first, as a
+# standard deviation in the unit cube. They come nearer where none is higher, and move off a little where one is.
+_ROUNDS = 12
+_NEIGHBOURS = 10
+_SCALE = 0.1
+_NEARER = 0.5
+_FURTHER = 1.3
 
 # How likely a neighbour differs in a number; in a choice, it is one in the dimensions.
 _MOVED = 0.5
@@ -62,16 +66,22 @@ class Cube:
         """``2**power`` points of a scrambled Sobol sequence, settled."""
         return self.settled(qmc.Sobol(self.dimensions, rng=rng).random_base2(power))
 
-    def near(self, points: Array, scale: float, rng: np.random.Generator) -> Array:
+    def near(self, points: Array, scale: float | Array, rng: np.random.Generator) -> Array:
         """A settled neighbour of each point.
 
         Half of its numbers move by a normal step of standard deviation ``scale``, or of a cell's width where that is
         more; about one of its choices is drawn anew.
+
+        Args:
+            points: settled, ``(n, dimensions)``.
+            scale: in the unit cube, of all points or of each, ``(n,)``.
+            rng: of the steps.
         """
         moved = points.copy()
+        scales = np.broadcast_to(scale, len(points))
         for column, coordinate in zip(moved.T, self._coordinates.values(), strict=True):
             chosen = rng.random(len(points)) < (1 / self.dimensions if coordinate.options else _MOVED)
-            column[chosen] = coordinate.moved(column[chosen], scale, rng)
+            column[chosen] = coordinate.moved(column[chosen], scales[chosen], rng)
         return self.settled(moved)
 
     def settled(self, points: Array) -> Array:
@@ -103,7 +113,10 @@ class Cube:
     def climb(
         self, points: Array, heights: Array, height: Callable[[Array], Array], rng: np.random.Generator
     ) -> tuple[Array, Array]:
-        """Looks for higher points around each of a few, in steps that become smaller.
+        """Looks for higher points around each of a few.
+
+        Each point tries neighbours and moves to the highest of them if that is higher than itself; how far away the
+        next ones lie adapts to whether it was, as in evolution strategies (Rechenberg 1973).
 
         Args:
             points: where to begin, settled, ``(k, dimensions)``.
@@ -115,14 +128,16 @@ class Cube:
             Settled points, none lower than where it began, and their heights.
         """
         tops, heights = points.copy(), heights.copy()
+        scales = np.full(len(points), _SCALE)
         every = np.arange(len(points))
-        for scale in _SCALES:
-            tried = self.near(np.repeat(tops, _NEIGHBOURS, axis=0), scale, rng)
+        for _ in range(_ROUNDS):
+            tried = self.near(np.repeat(tops, _NEIGHBOURS, axis=0), np.repeat(scales, _NEIGHBOURS), rng)
             reached = height(tried).reshape(-1, _NEIGHBOURS)
             best = np.argmax(reached, axis=1)
-            better = reached[every, best] > heights
-            tops[better] = tried.reshape(-1, _NEIGHBOURS, self.dimensions)[every, best][better]
-            heights[better] = reached[every, best][better]
+            higher = reached[every, best] > heights
+            tops[higher] = tried.reshape(-1, _NEIGHBOURS, self.dimensions)[every, best][higher]
+            heights[higher] = reached[every, best][higher]
+            scales *= np.where(higher, _FURTHER, _NEARER)
         return tops, heights
 
 
@@ -141,11 +156,11 @@ class _Coordinate:
     def snapped(self, units: Array) -> Array:
         return self.centres[np.searchsorted(self.edges, units, side="right")] if len(self.centres) else units
 
-    def moved(self, units: Array, scale: float, rng: np.random.Generator) -> Array:
+    def moved(self, units: Array, scales: Array, rng: np.random.Generator) -> Array:
         if self.options:
             return rng.random(len(units))
-        step = max(scale, 1 / len(self.centres) if len(self.centres) else 0.0)
-        return np.clip(units + step * rng.standard_normal(len(units)), 0.0, 1.0)
+        steps = np.maximum(scales, 1 / len(self.centres) if len(self.centres) else 0.0)
+        return np.clip(units + steps * rng.standard_normal(len(units)), 0.0, 1.0)
 
     def features(self, units: Array) -> Array:
         if not self.options:
