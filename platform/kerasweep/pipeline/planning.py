@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,9 @@ from kerasweep.spec.schedulers import (
     HyperbandScheduler,
     MedianScheduler,
     PopulationScheduler,
+    SchedulerSpec,
 )
+from kerasweep.spec.searchers import SearcherSpec
 from kerasweep.spec.vocabulary import DATASETS
 from kerasweep.tracking import redact, resolve_uri
 
@@ -122,7 +125,9 @@ def _search(spec: PipelineSpec, trials: int, shared: Allocation | ResourceError 
     search = spec.search
     cohort = shared.cohort if isinstance(shared, Allocation) else _cohort(spec)
     yield "searcher", _options(search.searcher)
+    yield "how it proposes", _what_it_is(search.searcher)
     yield "scheduler", _options(search.scheduler)
+    yield "who goes on", _what_it_is(search.scheduler)
     yield from _rungs(spec, cohort)
     if search.points:
         yield "points first", str(len(search.points))
@@ -148,6 +153,11 @@ def _options(section: object) -> str:
     fields = dict(section)  # type: ignore[call-overload]  # a pydantic model iterates over its fields
     name = str(fields.pop("name"))
     return name + (f" ({', '.join(f'{key} {_listed(value)}' for key, value in fields.items())})" if fields else "")
+
+
+def _what_it_is(section: SearcherSpec | SchedulerSpec) -> str:
+    """The first sentence that its class says of itself, without the full stop."""
+    return inspect.cleandoc(type(section).__doc__ or "").partition("\n")[0].removesuffix(".")
 
 
 def _listed(value: object) -> str:
