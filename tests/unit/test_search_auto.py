@@ -136,12 +136,21 @@ def test_half_of_what_asks_no_model_lies_around_the_priors() -> None:
     assert 0.33 < near < 0.6  # most of a half, and a few by chance; without priors 0.16
 
 
-def test_a_batch_is_spread() -> None:
-    search = searcher()
-    search.tell([trained(candidate) for candidate in search.ask(12)])
-    points = np.array([[c.params["x"], c.params["y"]] for c in search.ask(8)])
-    distances = np.hypot(*(points[:, None] - points[None]).transpose(2, 0, 1))
-    assert np.min(distances[np.triu_indices(8, 1)]) > 1e-3
+def test_a_batch_is_spread_as_far_as_the_model_is_uncertain() -> None:
+    space = Space.of(**{name: Float(min=0.0, max=1.0) for name in "abcd"})
+    search = searcher(space)
+    asked = search.ask(12)
+    values = np.random.default_rng(2).random(12)
+    search.tell(
+        [
+            Trial(candidate.number, candidate.params, 0, Status.FINISHED, value=float(value), epoch=EPOCHS)
+            for candidate, value in zip(asked, values, strict=True)
+        ]
+    )
+    points = np.array([list(candidate.params.values()) for candidate in search.ask(8)])
+    distances = np.linalg.norm(points[:, None] - points[None], axis=2)[np.triu_indices(8, 1)]
+    assert np.min(distances) > 0.02
+    assert np.median(distances) > 0.3
 
 
 def test_it_beats_random_search_by_three_standard_errors() -> None:

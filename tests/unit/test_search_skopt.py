@@ -102,16 +102,16 @@ def test_acquisition_functions_are_their_closed_forms() -> None:
 
 def test_a_portfolio_prefers_those_whose_nominees_were_good() -> None:
     rng = np.random.default_rng(0)
-    portfolio = Portfolio([Acquisition(name) for name in ("ei", "pi", "lcb")])
+    portfolio = Portfolio([Acquisition(name, xi=0.0, kappa=1.0) for name in ("ei", "pi", "lcb")])
     portfolio.reward(lambda points: points[:, 0])  # nothing was nominated
     assert portfolio.gains.tolist() == [0.0, 0.0, 0.0]
     for _ in range(2):
         portfolio.nominate(np.array([[1.0], [-0.5], [0.0]]))
         portfolio.reward(lambda points: points[:, 0])
         portfolio.reward(lambda points: points[:, 0])  # rewarded once
-    np.testing.assert_allclose(portfolio.gains, [-2.0, 1.0, 0.0])
+    np.testing.assert_allclose(portfolio.gains, [-1.8, 0.9, 0.0])  # the first reward has faded to 0.8 of itself
     shares = np.bincount([portfolio.choose(rng) for _ in range(4000)]) / 4000
-    weights = np.exp([-2.0, 1.0, 0.0])
+    weights = np.exp([-1.8, 0.9, 0.0])
     # A share of 4000 has a standard deviation (sigma) of at most 0.008; four of them are allowed for.
     np.testing.assert_allclose(shares, weights / weights.sum(), atol=0.032)
 
@@ -131,17 +131,15 @@ def test_the_process_has_the_likeliest_hyperparameters() -> None:
 def test_a_batch_is_spread(name: str) -> None:
     points = np.array([SQUARE.to_unit(each.params) for each in told(SPECS[name]).ask(16)])
     apart = np.linalg.norm(points[:, None] - points[None], axis=2) + np.eye(16)
-    assert apart.min() > 1e-4
-    assert np.median(apart.min(axis=1)) > 0.02
+    assert apart.min() > 0.02
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_trials_that_are_out_count_as_much_in_another_batch(name: str) -> None:
-    """What is out is spread alike, whether it was asked for at once or one after the other."""
+def test_batches_keep_their_distance_from_what_is_out(name: str) -> None:
     search = told(SPECS[name])
-    points = np.array([SQUARE.to_unit(search.ask(1)[0].params) for _ in range(12)])
-    apart = np.linalg.norm(points[:, None] - points[None], axis=2) + np.eye(12)
-    assert np.median(apart.min(axis=1)) > 0.02
+    points = np.array([SQUARE.to_unit(each.params) for _ in range(5) for each in search.ask(2)])
+    apart = np.linalg.norm(points[:, None] - points[None], axis=2) + np.eye(10)
+    assert apart.min() > 0.02
 
 
 def test_a_forest_takes_a_trial_that_is_out_into_its_leaves() -> None:
@@ -216,19 +214,22 @@ def test_a_spec_that_was_written_out_can_be_read_again(spec: SearcherSpec) -> No
 
 
 def test_options_change_what_is_proposed() -> None:
+    def hills(params: Params) -> float:
+        return math.sin(11 * float(params["x"])) * math.cos(9 * float(params["y"]))
+
     variants = [
         GpSearch(acquisition="ei"),
         GpSearch(acquisition="ei", xi=1.0),
+        GpSearch(acquisition="pi"),
         GpSearch(acquisition="lcb"),
         GpSearch(acquisition="lcb", kappa=0.0),
         ForestSearch(),
         ForestSearch(xi=1.0),
         ForestSearch(trees="random_forest"),
+        ForestSearch(acquisition="lcb", kappa=0.0),
     ]
-    proposed = [tuple(told(spec).ask(1)[0].params.values()) for spec in variants]
-    assert len(set(proposed)) == len(variants)
-    greedy = dict(zip(("x", "y"), proposed[3], strict=True))
-    assert bowl(greedy) < 0.01
+    proposed = {tuple(tuple(each.params.values()) for each in told(spec, value=hills).ask(3)) for spec in variants}
+    assert len(proposed) == len(variants)
 
 
 def test_a_brief_of_one_configuration_is_used_up() -> None:

@@ -81,9 +81,9 @@ class CmaesSearcher(ModelledSearcher):
         while self.space.dimensions:
             point = self._sample()
             params = self.space.from_unit(point)
-            known = self._costs.get(self.space.key(params))
-            if known is not None:
-                self._solutions.append((point, known))
+            key = self.space.key(params)
+            if key in self._costs and not self._proposals.is_new(params):
+                self._solutions.append((point, self._costs[key]))
             self._sampled = params, point
             yield params
 

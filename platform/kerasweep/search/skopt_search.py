@@ -19,10 +19,14 @@ from kerasweep.search.surrogate import SurrogateSearcher, spread_out, standardis
 from kerasweep.seeds import derive
 from kerasweep.spec.searchers import ForestSearch, GpSearch
 
-# What an option is where the file leaves it out. Scikit-optimize has the same kappa; its xi of 0.01 is in the units of
-# the objective, and too much in standard deviations, of which the best trials may be but a few hundredths apart.
-_XI = 0.001
+# What an option is where the file leaves it out, in standard deviations. The best trials may be but a few hundredths
+# apart, so that ei must ask for little; pi is next to blind to how far an improvement goes, and stays where it is
+# unless it must ask for more.
+_XI = {"ei": 0.001, "pi": 0.05, "lcb": 0.0}
 _KAPPA = 1.96
+
+# What is left of a gain at the next reward. Without forgetting, the boldest of the early batches is chosen for good.
+_MEMORY = 0.8
 
 # Trials that the hyperparameters of a Gaussian process are fitted to, at most; it then learns from all.
 _FITTED = 128
@@ -43,13 +47,13 @@ class Acquisition:
 
     Attributes:
         name: ``ei`` expected improvement, ``pi`` probability of improvement, ``lcb`` lower confidence bound.
-        xi: improvement that ``ei`` and ``pi`` ask for at least.
+        xi: improvement that ``ei`` and ``pi`` ask for.
         kappa: standard deviations that ``lcb`` goes below the mean.
     """
 
     name: str
-    xi: float = _XI
-    kappa: float = _KAPPA
+    xi: float
+    kappa: float
 
     def __call__(self, mean: Array, deviation: Array, best: float) -> Array:
         """The higher the better, ``(n,)``.
@@ -81,10 +85,11 @@ class Portfolio:
     """Chooses among acquisition functions by what the points that they nominated turned out to be worth.
 
     Each batch, every function nominates a point. When more is known, it gains the standardised cost that the model
-    then expects there, negated. A function is chosen with a probability proportional to the exponential of its gains.
+    then expects there, negated, while earlier gains fade. A function is chosen with a probability proportional to the
+    exponential of its gains.
 
-    Source: Brochu, Hoffman, de Freitas: Portfolio Allocation for Bayesian Optimization, UAI 2011 (GP-Hedge, with its
-    eta = 1).
+    Sources: Brochu, Hoffman, de Freitas: Portfolio Allocation for Bayesian Optimization, UAI 2011 (GP-Hedge, with its
+    eta = 1); Vasconcelos et al.: No-PASt-BO, 2019 (the memory).
 
     Args:
         acquisitions: to choose from.
@@ -111,7 +116,7 @@ class Portfolio:
             cost: what is expected now at points, ``(n, dimensions) -> (n,)``.
         """
         if self._nominees is not None:
-            self.gains -= cost(self._nominees)
+            self.gains = _MEMORY * self.gains - cost(self._nominees)
             self._nominees = None
 
 
@@ -222,7 +227,8 @@ class _GpSurrogate:
 
 
 def _acquisition(name: str, spec: GpSearch | ForestSearch) -> Acquisition:
-    return Acquisition(name, _XI if spec.xi is None else spec.xi, _KAPPA if spec.kappa is None else spec.kappa)
+    xi = _XI[name] if spec.xi is None else spec.xi
+    return Acquisition(name, xi, _KAPPA if spec.kappa is None else spec.kappa)
 
 
 class ForestSearcher(SurrogateSearcher):

@@ -168,7 +168,7 @@ def standardised(costs: list[float]) -> Array:
     """Costs with mean 0 and standard deviation 1, outliers on the bad side cut off.
 
     Training that diverges without a NaN can cost any number; beside it, all others would look the same. So costs over
-    Tukey's fence (half as much again as the middle half's width beyond it) count as the fence.
+    Tukey's fence, which lies one and a half times the interquartile range above the upper quartile, count as the fence.
     """
     scaled = np.array(costs)
     scaled /= np.abs(scaled).max() or 1.0  # costs near the largest float must not overflow

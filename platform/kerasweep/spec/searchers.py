@@ -14,7 +14,10 @@ Share = Annotated[StrictFloat, Field(ge=0, le=1)]
 # Of the acquisition functions of gp and forest.
 Xi = Annotated[
     StrictFloat | None,
-    Field(ge=0, description="Standard deviations of improvement that ei and pi ask for; null: 0.01; not for lcb."),
+    Field(
+        ge=0,
+        description="Standard deviations of improvement that ei and pi ask for; null: 0.001 and 0.05; not for lcb.",
+    ),
 ]
 Kappa = Annotated[
     StrictFloat | None,
