@@ -228,7 +228,12 @@ def test_searchers_and_schedulers_are_told_with_their_options(kind: Any) -> None
 
 
 def _shown(value: Any) -> str:
-    return f"[{', '.join(map(_shown, value))}]" if isinstance(value, list) else f"{value:g}"
+    """A default as YAML writes it, numbers in short."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_shown, value))}]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docker/README.md"])
