@@ -82,10 +82,13 @@ def test_short_curves_tell_the_model_where_long_ones_will_end() -> None:
 
 
 def test_it_learns_from_trials_that_were_stopped_early() -> None:
-    search = searcher()
-    search.tell([trained(candidate, 3) for candidate in search.ask(20)])
-    points = np.array([[c.params["x"], c.params["y"]] for c in search.ask(5)])
-    assert np.min(np.hypot(points[:, 0] - 0.7, points[:, 1] - 0.2)) < 0.15
+    distances = []
+    for seed in range(6):
+        search = searcher(seed=seed)
+        search.tell([trained(candidate, 3) for candidate in search.ask(20)])
+        (first,) = search.ask(1)
+        distances.append(math.hypot(float(first.params["x"]) - 0.7, float(first.params["y"]) - 0.2))
+    assert np.mean(distances) < 0.2  # of a random point: 0.55
 
 
 @pytest.mark.parametrize("objective", [LOSS, ACCURACY], ids=["minimize", "maximize"])
@@ -136,21 +139,12 @@ def test_half_of_what_asks_no_model_lies_around_the_priors() -> None:
     assert 0.33 < near < 0.6  # most of a half, and a few by chance; without priors 0.16
 
 
-def test_a_batch_is_spread_as_far_as_the_model_is_uncertain() -> None:
-    space = Space.of(**{name: Float(min=0.0, max=1.0) for name in "abcd"})
-    search = searcher(space)
-    asked = search.ask(12)
-    values = np.random.default_rng(2).random(12)
-    search.tell(
-        [
-            Trial(candidate.number, candidate.params, 0, Status.FINISHED, value=float(value), epoch=EPOCHS)
-            for candidate, value in zip(asked, values, strict=True)
-        ]
-    )
-    points = np.array([list(candidate.params.values()) for candidate in search.ask(8)])
+def test_a_batch_is_spread_even_where_the_model_is_sure() -> None:
+    search = searcher()
+    search.tell([trained(candidate) for candidate in search.ask(12)])
+    points = np.array([[c.params["x"], c.params["y"]] for c in search.ask(8)])
     distances = np.linalg.norm(points[:, None] - points[None], axis=2)[np.triu_indices(8, 1)]
     assert np.min(distances) > 0.02
-    assert np.median(distances) > 0.3
 
 
 def test_it_beats_random_search_by_three_standard_errors() -> None:

@@ -92,7 +92,7 @@ def test_what_it_cannot_search_is_named() -> None:
     (problem,) = caught.value.problems
     assert problem.path == ("search", "searcher", "name")
     assert problem.message == (
-        "cmaes searches numbers that do not depend on others only; tpe, forest or evolution search all spaces. "
+        "cmaes searches numbers only, without conditions; auto, tpe and others search all spaces. "
         "Received: kind (a choice), y (depends on kind), m (depends on n)"
     )
 

@@ -61,8 +61,10 @@ def test_cmaes_names_what_it_cannot_search(tmp_path: Path) -> None:
     assert problems(tmp_path, searcher="cmaes") == []
     (problem,) = problems(tmp_path, {"optimizer": OPTIMIZER}, searcher="cmaes")
     assert problem[0] == "search.searcher.name"
-    assert "tpe and auto" in problem[1]
-    assert problem[1].endswith("Received: optimizer")
+    assert "auto, tpe" in problem[1]
+    single = {"optimizer": {"type": "choice", "values": ["sgd"]}, "momentum": {**RATE, "when": {"optimizer": ["sgd"]}}}
+    assert problems(tmp_path, single, searcher="cmaes") == []  # always active
+    assert problem[1].endswith("Received: optimizer (a choice)")
 
 
 def test_zoom_must_have_trials_for_its_last_round(tmp_path: Path) -> None:

@@ -11,12 +11,11 @@ import numpy as np
 from cmaes import CMA, get_warm_start_mgd
 from numpy.typing import NDArray
 
-from kerasweep.errors import Problem, SpecError
+from kerasweep.errors import SpecError
 from kerasweep.records import Candidate, Params, Trial
 from kerasweep.search.base import Brief
 from kerasweep.search.modelled import ModelledSearcher
-from kerasweep.space import Space
-from kerasweep.space.axes import Options
+from kerasweep.spec.search_checks import plain_numbers_only
 from kerasweep.spec.searchers import CmaesSearch
 
 _Point = NDArray[np.float64]  # in the unit cube, (dimensions,)
@@ -66,7 +65,8 @@ class CmaesSearcher(ModelledSearcher):
     """
 
     def __init__(self, brief: Brief, spec: CmaesSearch) -> None:
-        _refuse(brief.space)
+        if problems := list(plain_numbers_only(brief.space.spec.parameters)):
+            raise SpecError(problems)
         has_points = bool(brief.points) or brief.space.typical(np.random.default_rng(0)) is not None
         super().__init__(brief, max(spec.startup, int(has_points)))
         self._spec = spec
@@ -178,22 +178,3 @@ def _settled(cma: CMA) -> CMA:
     """
     cma.should_stop()  # decomposes
     return copy.deepcopy(cma)
-
-
-def _refuse(space: Space) -> None:
-    """Raises a SpecError if there is anything to search but numbers that are always active."""
-    refused = []
-    optional: set[str] = set()  # not active in every configuration
-    for name in space.names:
-        switches = [
-            switch for switch in space.spec.parameters[name].when if switch in space.dimensions or switch in optional
-        ]
-        if switches:
-            optional.add(name)
-        if name in space.dimensions and switches:
-            refused.append(f"{name} (depends on {', '.join(switches)})")
-        elif name in space.dimensions and isinstance(space.axes[name], Options):
-            refused.append(f"{name} (a choice)")
-    if refused:
-        rule = "cmaes searches numbers that do not depend on others only; tpe, forest or evolution search all spaces"
-        raise SpecError([Problem(f"{rule}. Received: {', '.join(refused)}", ("search", "searcher", "name"))])

@@ -105,17 +105,18 @@ class SurrogateSearcher(ModelledSearcher):
             self._out = np.vstack([self._out, out])
             np.logical_and(left, _apart(features, out), out=left)
 
-        if self.pending:
-            expect(np.array([self.space.to_unit(params) for params in self.pending.values()]))
+        expected: set[int] = set()
         proposed = 0
-        while left.any():
+        while True:
+            if news := [number for number in self.pending if number not in expected]:
+                expected.update(news)
+                expect(np.array([self.space.to_unit(self.pending[number]) for number in news]))
+            if not left.any():
+                return
             place, point = surrogate.best(left, refine=proposed < _REFINED)
             left[place] = False
-            out = len(self.pending)
+            proposed += 1
             yield self.space.from_unit(point)
-            if len(self.pending) > out:
-                expect(point[None])
-                proposed += 1
 
     def features(self) -> Array:
         """What a model sees of the points of known cost, ``(n, features)``."""

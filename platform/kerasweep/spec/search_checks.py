@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from kerasweep.errors import Problem, one_of
-from kerasweep.spec.parameters import Choice, Fixed, Parameter, admits
+from kerasweep.spec.parameters import Choice, Fixed, Float, Int, Parameter, admits
 from kerasweep.spec.pipeline import SearchSpec
 from kerasweep.spec.schedulers import AshaScheduler, AutoScheduler, HyperbandScheduler, MedianScheduler
 from kerasweep.spec.searchers import BohbSearch, CmaesSearch, KerasTunerSearch, ZoomSearch
@@ -63,16 +63,38 @@ def check_points(
 
 def check_searchable(search: SearchSpec, parameters: Mapping[str, Parameter]) -> Iterator[Problem]:
     """Parameters that the searcher cannot search."""
-    if not isinstance(search.searcher, CmaesSearch):
-        return
-    strange = [
-        name
-        for name, parameter in parameters.items()
-        if parameter.when or (isinstance(parameter, Choice) and len(parameter.values) > 1)
-    ]
-    if strange:
-        rule = "cmaes searches numbers only, without conditions; tpe and auto search choices and conditions too"
+    if isinstance(search.searcher, CmaesSearch):
+        yield from plain_numbers_only(parameters)
+
+
+def plain_numbers_only(parameters: Mapping[str, Parameter]) -> Iterator[Problem]:
+    """What covariance matrix adaptation cannot search: choices, and what is not active in every configuration."""
+    if strange := _no_plain_numbers(parameters):
+        rule = "cmaes searches numbers only, without conditions; auto, tpe and others search all spaces"
         yield Problem(f"{rule}. Received: {', '.join(strange)}", ("search", "searcher", "name"))
+
+
+def _no_plain_numbers(parameters: Mapping[str, Parameter]) -> list[str]:
+    """The parameters that vary and are a choice, or not active in every configuration, each with its reason."""
+
+    def varies(name: str) -> bool:
+        parameter = parameters.get(name)  # a condition may name one that is not there, or breaks a rule of its own
+        if isinstance(parameter, Choice):
+            return len(parameter.values) > 1
+        return isinstance(parameter, Float | Int) and parameter.min < parameter.max
+
+    def switches(name: str, above: tuple[str, ...] = ()) -> list[str]:
+        """Those that decide whether it is active."""
+        when = parameters[name].when if name in parameters and name not in above else {}  # conditions may go in circles
+        return [switch for switch in when if varies(switch) or switches(switch, (*above, name))]
+
+    found = []
+    for name, parameter in parameters.items():
+        if varies(name) and (deciding := switches(name)):
+            found.append(f"{name} (depends on {', '.join(deciding)})")
+        elif varies(name) and isinstance(parameter, Choice):
+            found.append(f"{name} (a choice)")
+    return found
 
 
 def _range(name: str, parameter: Parameter) -> str:

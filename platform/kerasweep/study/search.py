@@ -18,7 +18,7 @@ from kerasweep.seeds import derive
 from kerasweep.space import Space
 from kerasweep.spec.families import MUTABLE_PARAMETERS
 from kerasweep.spec.pipeline import PipelineSpec
-from kerasweep.spec.schedulers import NoScheduler
+from kerasweep.spec.schedulers import AutoScheduler, NoScheduler
 from kerasweep.study.ledger import Budget, Ledger, Watchers
 from kerasweep.training import Schedule
 
@@ -138,8 +138,11 @@ def run_search(
         watchers=watchers,
         fixed=spec.training.fixed,
     )
-    # Within a cohort its members are compared with each other; cohorts of one, by Ray, with all others.
+    # Within a cohort its members are compared with each other; cohorts of one, by Ray, with all others. A pace is kept
+    # by each for itself.
     within, across = (settings.scheduler, NoScheduler()) if cohort > 1 else (NoScheduler(), settings.scheduler)
+    if isinstance(settings.scheduler, AutoScheduler):
+        within = settings.scheduler
     job = SearchJob(
         name=place.name,
         storage=str(place.storage),
