@@ -3,13 +3,14 @@
 Purpose: `pipelines/california_housing.yaml` or `fashion_mnist.yaml`, as it stands but for searcher and scheduler:
          random, tpe, gp and auto (with the scheduler auto where it is auto, else with all trials trained to their
          end), and random with hyperband. The best validation value against model-epochs and against wall time.
-Command: .venv/bin/python benchmarks/real_search.py [--pipeline …] [--seeds 5] [--trials N] [--save]
+Command: .venv/bin/python benchmarks/real_search.py [--pipeline …] [--seeds 5] [--trials N] [--rows N] [--save]
+         `--rows` takes the first rows of a built-in dataset only; KERASWEEP_DATA names the folder of the image sets.
 Time:    about 2 minutes for each searcher and seed of California housing on two quiet cores
 Result:  a table; `--save` also writes benchmarks/results/real_search_PIPELINE.json and
          docs/images/real_search_PIPELINE.png
 
 Every study is a process of its own, so that each pays for its imports and for Ray. What was run before is not run
-again (`build/real_search/`).
+again, until the code or the pipeline is another one (`build/real_search/`).
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from measuring import RESULTS, keep_to, made_with, save
+from quality.methods import way as way_of
 
 PACKAGES = ("kerasweep", "tensorflow", "keras", "ray", "optuna", "scikit-optimize")
 ROOT = RESULTS.parent.parent
@@ -63,17 +66,46 @@ class Watch:
         """Of no interest."""
 
 
-def search(pipeline: Path, way: str, seed: int, trials: int | None) -> None:
+@dataclass(frozen=True)
+class Work:
+    """What all ways search.
+
+    Attributes:
+        pipeline: a file.
+        trials: of a study; None for the pipeline's.
+        rows: of the data, from its beginning; None for all.
+    """
+
+    pipeline: Path
+    trials: int | None
+    rows: int | None
+
+    def settings(self, folder: Path) -> list[str]:
+        """What differs from the pipeline; data that are cut off are written to the folder."""
+        settings = [f"search.trials={self.trials}"] if self.trials else []
+        if self.rows:
+            import numpy as np
+
+            from kerasweep.data.named import read_named
+            from kerasweep.spec import load_pipeline
+
+            data = load_pipeline(self.pipeline).spec.data
+            raw = read_named(data)
+            np.savez(folder / "data.npz", x=raw.rows[: self.rows], y=raw.target[: self.rows])
+            settings.append(f"data={{npz: {folder}/data.npz, task: {raw.task}, seed: {data.seed}}}")
+        return settings
+
+
+def search(work: Work, way: str, seed: int) -> None:
     """One study, in this process; prints what was seen as JSON."""
     from kerasweep.spec import load_pipeline
     from kerasweep.study.run import Destination, Origin, StudyRun
 
     searcher, scheduler = WAYS[way]
-    settings = [f"search.searcher={searcher}", f"search.scheduler={scheduler}", f"search.seed={seed}"]
-    settings += [f"search.trials={trials}"] if trials else []
-    loaded = load_pipeline(pipeline, settings)
     watch = Watch()
     with tempfile.TemporaryDirectory() as folder:
+        settings = [f"search.searcher={searcher}", f"search.scheduler={scheduler}", f"search.seed={seed}"]
+        loaded = load_pipeline(work.pipeline, settings + work.settings(Path(folder)))
         store = f"sqlite:///{folder}/mlflow.db"
         run = StudyRun(
             loaded.spec, Origin(loaded.directory, loaded.text), Destination(tracking_uri=store, observer=watch)
@@ -82,16 +114,20 @@ def search(pipeline: Path, way: str, seed: int, trials: int | None) -> None:
             best = run.search()
         finally:
             run.close()
-    print(json.dumps({"best": best.value, "epochs": watch.epochs, "seconds": watch.seconds, "steps": watch.steps}))
+    objective = loaded.spec.objective
+    found = {"best": best.value, "epochs": watch.epochs, "seconds": watch.seconds, "steps": watch.steps}
+    print(json.dumps({**found, "metric": objective.metric, "direction": objective.direction}))
 
 
-def searched(pipeline: Path, way: str, seed: int, trials: int | None) -> dict[str, Any]:
+def searched(work: Work, way: str, seed: int) -> dict[str, Any]:
     """The same in a process of its own, or what is kept of it."""
-    key = json.dumps([pipeline.read_text(), WAYS[way], seed, trials])
+    code = way_of("kerasweep:auto+auto").fingerprint()
+    key = json.dumps([work.pipeline.read_text(), work.trials, work.rows, WAYS[way], seed, code])
     kept = ROOT / "build" / "real_search" / f"{hashlib.blake2b(key.encode(), digest_size=8).hexdigest()}.json"
     if not kept.exists():
-        command = [sys.executable, __file__, "--pipeline", str(pipeline), "--one", way, str(seed)]
-        command += ["--trials", str(trials)] if trials else []
+        command = [sys.executable, __file__, "--pipeline", str(work.pipeline), "--one", way, str(seed)]
+        command += ["--trials", str(work.trials)] if work.trials else []
+        command += ["--rows", str(work.rows)] if work.rows else []
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(done.stdout.strip().splitlines()[-1])
@@ -101,12 +137,13 @@ def searched(pipeline: Path, way: str, seed: int, trials: int | None) -> dict[st
 
 def rows(results: dict[str, list[dict[str, Any]]]) -> list[str]:
     """The table."""
+    sign = 1 if results["random"][0]["direction"] == "minimize" else -1
     random = statistics.mean(run["best"] for run in results["random"])
     lines = [f"{'':<10} {'best':>8} {'s.e.':>8} {'epochs':>8} {'seconds':>8} {'epochs to random':>17}"]
     for way, runs in results.items():
         bests = [run["best"] for run in runs]
         error = statistics.stdev(bests) / len(bests) ** 0.5 if len(bests) > 1 else float("nan")
-        reached = [next((step[0] for step in run["steps"] if step[2] <= random), None) for run in runs]
+        reached = [next((step[0] for step in run["steps"] if sign * step[2] <= sign * random), None) for run in runs]
         known = [epochs for epochs in reached if epochs is not None]
         to_random = f"{statistics.mean(known):.0f} ({len(known)} of {len(runs)})" if known else "-"
         epochs = statistics.mean(run["epochs"] for run in runs)
@@ -117,7 +154,7 @@ def rows(results: dict[str, list[dict[str, Any]]]) -> list[str]:
     return lines
 
 
-def draw(results: dict[str, list[dict[str, Any]]], metric: str, file: Path) -> None:
+def draw(results: dict[str, list[dict[str, Any]]], file: Path) -> None:
     """The mean of the best value so far, against epochs and against seconds."""
     import numpy as np
 
@@ -138,10 +175,13 @@ def draw(results: dict[str, list[dict[str, Any]]], metric: str, file: Path) -> N
         quiet(axes)
         axes.set_xscale("log")
         axes.set_xlabel(label, color=MUTED, fontsize=FONT)
-    panels[0].set_ylabel(f"best {metric} so far", color=MUTED, fontsize=FONT)
+    one = results["random"][0]
+    panels[0].set_ylabel(f"best {one['metric']} so far", color=MUTED, fontsize=FONT)
     panels[0].legend(frameon=False)
     finals = [run["best"] for runs in results.values() for run in runs]
-    panels[0].set_ylim(min(finals) * 0.99, max(finals) * 1.35)
+    low, high = min(finals), max(finals)
+    room = 3 * (high - low)  # the beginnings are far off
+    panels[0].set_ylim(*((low * 0.99, high + room) if one["direction"] == "minimize" else (low - room, high * 1.005)))
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=100)
 
@@ -158,21 +198,23 @@ def main() -> None:
     parser.add_argument("--pipeline", type=Path, default=ROOT / "pipelines" / "california_housing.yaml")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--trials", type=int, help="fewer than the pipeline's")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--rows", type=int, help="of a built-in dataset; all if left out")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="random is always one of them")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--save", action="store_true")
     parser.add_argument("--one", nargs=2, metavar=("WAY", "SEED"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     keep_to(arguments.cores)
+    work = Work(arguments.pipeline, arguments.trials, arguments.rows)
     if arguments.one:
         way, seed = arguments.one
-        search(arguments.pipeline, way, int(seed), arguments.trials)
+        search(work, way, int(seed))
         return
-    results: dict[str, list[dict[str, Any]]] = {way: [] for way in arguments.ways}
+    results: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS if way in {"random", *arguments.ways}}
     for seed in range(1, arguments.seeds + 1):
-        for way in arguments.ways:
-            found = searched(arguments.pipeline, way, seed, arguments.trials)
+        for way in results:
+            found = searched(work, way, seed)
             results[way].append(found)
             print(
                 f"seed {seed}, {way}: {found['best']:.4f} in {found['epochs']} epochs, {found['seconds']:.0f} s",
@@ -185,8 +227,9 @@ def main() -> None:
             way: [{key: run[key] for key in ("best", "epochs", "seconds")} for run in runs]
             for way, runs in results.items()
         }
-        save(name, {**made_with(PACKAGES, arguments.cores), "trials": arguments.trials, "runs": summary})
-        draw(results, "validation loss", ROOT / "docs" / "images" / f"{name}.png")
+        told = {"trials": work.trials, "rows": work.rows, "runs": summary}
+        save(name, {**made_with(PACKAGES, arguments.cores), **told})
+        draw(results, ROOT / "docs" / "images" / f"{name}.png")
 
 
 if __name__ == "__main__":

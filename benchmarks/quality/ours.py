@@ -6,14 +6,25 @@ ends are what a user gets. What is simulated is the training alone.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kerasweep.dispatch.base import Ended, Next, Reported
 from kerasweep.records import Direction, Metrics, Objective, Standing, Status, Trial
-from kerasweep.scheduling import asha_rungs, auto_rungs, generations, hyperband_brackets, last_epochs, make_scheduler
+from kerasweep.scheduling import (
+    Overlap,
+    asha_rungs,
+    auto_rungs,
+    expected_epochs,
+    generations,
+    hyperband_brackets,
+    last_epochs,
+    make_scheduler,
+    overlap,
+)
 from kerasweep.search import make_searcher
 from kerasweep.seeds import derive
 from kerasweep.spec.schedulers import (
@@ -82,9 +93,18 @@ def stages(scheduler: SchedulerSpec, max_epochs: int) -> frozenset[int]:
         return frozenset(auto_rungs(max_epochs, scheduler.eta))
     if isinstance(scheduler, MedianScheduler):
         return frozenset(range(scheduler.grace, max_epochs))
-    if isinstance(scheduler, AutoScheduler):
-        return frozenset(auto_rungs(max_epochs, scheduler.eta))
     return frozenset(range(1, max_epochs))
+
+
+def _overlap(scheduler: SchedulerSpec, max_epochs: int, workers: int, cohort: int) -> Overlap:
+    """A study's, but that members leave their workers one by one, so that it takes more cohorts to keep all busy."""
+    if workers == 1 or cohort == 1:
+        return overlap(scheduler, max_epochs, workers, cohort)
+    usual = overlap(scheduler, max_epochs, max(2, math.ceil(workers / cohort)), cohort)
+    if not isinstance(scheduler, AutoScheduler):
+        return usual
+    expected, _ = expected_epochs(scheduler, cohort, max_epochs, cohort)
+    return replace(usual, lag=math.ceil(workers * max_epochs / expected))
 
 
 class _Untracked:
@@ -165,7 +185,7 @@ class Ours:
                 epochs=epochs,
                 seconds=None,
                 cohort=cohort,
-                lag=1 if workers > 1 else 0,
+                overlap=_overlap(setting.scheduler, epochs, workers, cohort),
                 last_epochs=last_epochs(setting.scheduler, epochs, cohort),
             ),
             seed=seed,

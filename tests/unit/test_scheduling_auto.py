@@ -36,6 +36,23 @@ def test_the_best_third_go_on_at_a_rung_and_all_elsewhere() -> None:
     assert scheduler.decide(30, standings, frozenset(range(9))).stop == frozenset()
 
 
+def test_every_third_cohort_passes_the_first_rung() -> None:
+    scheduler = make_scheduler(AutoScheduler(), 30, LOSS, seed=0)
+
+    def stopped(epoch: int, first: int) -> int:
+        cohort = {first + number: Standing((9.0 - number,) * epoch, {}) for number in range(9)}
+        return len(scheduler.decide(epoch, cohort, frozenset(cohort)).stop)
+
+    assert [stopped(1, first) for first in (0, 9, 18, 27, 36, 45)] == [6, 6, 0, 6, 6, 0]
+    assert [stopped(3, first) for first in (0, 9, 18)] == [6, 6, 6]
+
+
+def test_the_only_rung_is_passed_by_none() -> None:
+    scheduler = make_scheduler(AutoScheduler(), 3, LOSS, seed=0)
+    cohort = {number: Standing((float(number),), {}) for number in range(18, 27)}
+    assert len(scheduler.decide(1, cohort, frozenset(cohort)).stop) == 6
+
+
 @pytest.mark.parametrize("objective", [LOSS, ACCURACY], ids=lambda objective: objective.metric)
 def test_whoever_is_behind_its_pace_is_stopped_though_it_is_the_best(objective: Objective) -> None:
     sign = 1 if objective is LOSS else -1
@@ -43,7 +60,7 @@ def test_whoever_is_behind_its_pace_is_stopped_though_it_is_the_best(objective: 
     curves = [[sign * 0.5, sign * 0.7, sign * 0.6], [sign * 0.9] * 3]
     behind = members(curves, of_0={3: sign * 0.4})
     assert scheduler.decide(3, behind, frozenset({0, 1})).stop == {0, 1}
-    ahead = members(curves, of_0={3: sign * 0.5})  # by the best that it has had
+    ahead = members(curves, of_0={3: sign * 0.6})  # by its value there
     assert scheduler.decide(3, ahead, frozenset({0, 1})).stop == {1}
 
 

@@ -9,10 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerasweep.records import Direction, Objective, Standing
-from kerasweep.scheduling import expected_epochs, generations, hyperband_brackets, make_scheduler
+from kerasweep.scheduling import (
+    Overlap,
+    expected_epochs,
+    generations,
+    hyperband_brackets,
+    make_scheduler,
+    overlap,
+)
 from kerasweep.scheduling.rungs import epochs_of
 from kerasweep.spec.schedulers import (
     AshaScheduler,
+    AutoScheduler,
     HyperbandScheduler,
     MedianScheduler,
     NoScheduler,
@@ -153,6 +161,36 @@ def test_asha_s_estimate_is_what_ray_tune_does_in_random_order() -> None:
     assert bound == 64 * 30
     assert abs(np.mean(totals) - expected) < 4 * np.std(totals, ddof=1) / math.sqrt(40)
     assert expected_epochs(AshaScheduler(grace=1, eta=3.0), 64, 30) == (expected, bound), "the same every time"
+
+
+def test_auto_s_estimate_is_what_its_cohorts_train() -> None:
+    expected, bound = expected_epochs(AutoScheduler(), 31, 30, cohort=9)
+    scheduler = make_scheduler(AutoScheduler(), 30, Objective("val_loss", Direction.MINIMIZE), seed=0)
+    trained = 0
+    for first, size in ((0, 9), (9, 9), (18, 9), (27, 4)):
+        living = frozenset(range(first, first + size))
+        epochs = dict.fromkeys(living, 0)
+        for epoch in range(1, 31):
+            epochs.update(dict.fromkeys(living, epoch))
+            standings = {number: Standing((float(number),) * count, {}) for number, count in epochs.items()}
+            living -= scheduler.decide(epoch, standings, living).stop
+        trained += sum(epochs.values())
+    assert (expected, bound) == (trained, trained)
+
+
+def test_auto_s_portions_are_its_cohorts() -> None:
+    assert list(generations(AutoScheduler(), 25, 30, concurrency=3, cohort=9)) == [9, 9, 7]
+    assert list(generations(AutoScheduler(), 10, 30, concurrency=3)) == [4, 4, 2]
+
+
+def test_how_far_portions_overlap() -> None:
+    alone = Overlap(lag=0, unseen=0)
+    assert overlap(AutoScheduler(), 52, 1, cohort=9) == overlap(MedianScheduler(), 52, 1) == alone
+    assert overlap(MedianScheduler(), 52, 4) == Overlap(lag=1, unseen=1)
+    assert overlap(AutoScheduler(), 52, 4, cohort=9) == Overlap(lag=4, unseen=2, glimpse=2)
+    many = overlap(AutoScheduler(), 52, 32)
+    assert (many.unseen, many.glimpse) == (1, 2)
+    assert 5 < many.lag < 12  # most trials end early
 
 
 def test_median_s_estimate() -> None:

@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 
 from kerasweep.dispatch import Ended, Next, Reported
 from kerasweep.records import Candidate, Change, Direction, Metrics, Objective, Params, Status, Trial
+from kerasweep.scheduling import Overlap
 from kerasweep.search import Searcher, make_searcher
+from kerasweep.search.base import Watching
 from kerasweep.seeds import derive
 from kerasweep.space import Space
 from kerasweep.spec.parameters import Choice, Float, Int
-from kerasweep.spec.searchers import RandomSearch, TpeSearch, ZoomSearch
+from kerasweep.spec.searchers import AutoSearch, RandomSearch, SearcherSpec, TpeSearch, ZoomSearch
 from kerasweep.study.events import Progress
 from kerasweep.study.ledger import Budget, Ledger, Watchers
 from kerasweep.tracking import StudyHeader
@@ -106,13 +108,13 @@ def book(
     cohort: int = 1,
     fixed: Params | None = None,
     space: Space = SPACE,
-    lag: int = 1,
+    overlap: Overlap = Overlap(),  # noqa: B008  # frozen
     direct: bool = False,
 ) -> tuple[Ledger, Notes, Diary]:
     sizes = list(sizes)
     notes = Notes()
     diary = Diary(searcher or make_searcher(RandomSearch(), space, LOSS, 5))
-    budget = Budget(sum(sizes), epochs, seconds, cohort, last_epochs, float(sum(sizes) * epochs), lag)
+    budget = Budget(sum(sizes), epochs, seconds, cohort, last_epochs, float(sum(sizes) * epochs), overlap)
     ledger = Ledger(
         diary.searcher if direct else diary, iter(sizes), LOSS, budget, 7, Watchers(notes, notes), fixed or {}
     )
@@ -198,7 +200,7 @@ def test_generations_are_asked_for_one_ahead_and_told_whole_and_in_order() -> No
 
 
 def test_without_a_lag_a_generation_waits_for_all_of_the_one_before() -> None:
-    ledger, _, diary = book((2, 2, 1), lag=0)
+    ledger, _, diary = book((2, 2, 1), overlap=Overlap(lag=0, unseen=0))
     first, second = take(ledger), take(ledger)
     assert ledger.next_cohort() is Next.WAIT
     for number in (second, first):
@@ -209,9 +211,46 @@ def test_without_a_lag_a_generation_waits_for_all_of_the_one_before() -> None:
     assert diary.events == [("ask", [0, 1]), ("tell", [0, 1]), ("ask", [2, 3])]
 
 
+@dataclass
+class Watcher(Diary):
+    """A diary of what it is shown besides."""
+
+    watched: dict[int, Trial] = field(default_factory=dict)
+
+    def watch(self, trials: Sequence[Trial]) -> None:
+        self.events.append(("watch", [trial.number for trial in trials]))
+        self.watched |= {trial.number: trial for trial in trials}
+        if isinstance(self.searcher, Watching):
+            self.searcher.watch(trials)
+
+
+def test_with_a_glimpse_a_searcher_is_shown_trials_in_training_as_they_stood_at_an_epoch() -> None:
+    watcher = Watcher(make_searcher(RandomSearch(), SPACE, LOSS, 5))
+    ledger, _, _ = book((2, 2, 2, 2), searcher=watcher, overlap=Overlap(lag=2, unseen=1, glimpse=2), direct=True)
+    for number in range(4):
+        assert take(ledger) == number
+    train(ledger, 0, [3.0, 5.0, 1.0])  # is already beyond
+    assert ledger.next_cohort() is Next.WAIT  # trial 1 has not come so far
+    train(ledger, 1, [2.0])
+    end(ledger, 1, Status.STOPPED)  # nor will it
+    assert take(ledger) == 4
+    assert watcher.events == [("ask", [0, 1]), ("ask", [2, 3]), ("watch", [0, 1]), ("ask", [4, 5])]
+    seen = watcher.watched[0]
+    assert (seen.status, seen.value, seen.epoch, len(seen.history)) == (Status.RUNNING, 3.0, 1, 2)
+    assert (watcher.watched[1].status, watcher.watched[1].value) == (Status.STOPPED, 2.0)
+    assert take(ledger) == 5
+    train(ledger, 2, [1.0, 1.0])
+    train(ledger, 3, [1.0, 1.0])
+    assert ledger.next_cohort() is Next.WAIT  # trial 0 is still in training, and two generations are the most
+    end(ledger, 0)
+    assert take(ledger) == 6
+    assert watcher.events[4:] == [("tell", [0, 1]), ("watch", [2, 3]), ("ask", [6, 7])]
+    assert (seen.status, trial(ledger, 0).value) == (Status.RUNNING, 1.0)
+
+
 def test_what_a_searcher_has_to_say_is_a_note_and_kept() -> None:
     searcher = make_searcher(ZoomSearch(trials=4, rounds=2, top=2), SPACE, LOSS, 5)
-    ledger, notes, _ = book((4, 4), searcher=searcher, lag=0, direct=True)
+    ledger, notes, _ = book((4, 4), searcher=searcher, overlap=Overlap(lag=0, unseen=0), direct=True)
     for _ in range(8):
         run_one(ledger, value=float(len(notes.begun)))
     assert [said for said in notes.said if said.startswith("round 2")]
@@ -230,9 +269,10 @@ def loss(candidate: Candidate, epoch: int) -> float:
     return abs(float(candidate.params["x"]) - 0.3) + float(candidate.params["n"]) / 20 + 1 / epoch
 
 
-def proposals(order: random.Random, workers: int) -> list[Params]:
-    """What a TPE searcher proposes while workers report and end in an order of their own."""
-    ledger, _, diary = book([4] * 6, searcher=make_searcher(TpeSearch(startup=4), SPACE, LOSS, 3))
+def proposals(order: random.Random, workers: int, spec: SearcherSpec, overlap: Overlap) -> list[Params]:
+    """What a searcher proposes while workers report and end in an order of their own."""
+    diary = Watcher(make_searcher(spec, SPACE, LOSS, 3, max_epochs=3))
+    ledger, _, _ = book([4] * 6, searcher=diary, overlap=overlap, direct=True)
     running: dict[int, int] = {}
     while True:
         while len(running) < workers and isinstance(cohort := ledger.next_cohort(), Cohort):
@@ -250,12 +290,19 @@ def proposals(order: random.Random, workers: int) -> list[Params]:
             del running[number]
 
 
+@pytest.mark.parametrize(
+    ("spec", "overlap"),
+    [(TpeSearch(startup=4), Overlap()), (AutoSearch(), Overlap(lag=3, unseen=1, glimpse=2))],
+    ids=["tpe", "auto"],
+)
 @settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 10_000), workers=st.integers(1, 8))
-def test_what_is_proposed_does_not_depend_on_who_ends_first(seed: int, workers: int) -> None:
-    proposed = proposals(random.Random(seed), workers)
+def test_what_is_proposed_does_not_depend_on_who_ends_first(
+    spec: SearcherSpec, overlap: Overlap, seed: int, workers: int
+) -> None:
+    proposed = proposals(random.Random(seed), workers, spec, overlap)
     assert len(proposed) == 24
-    assert proposed == proposals(random.Random(0), 4)
+    assert proposed == proposals(random.Random(0), 4, spec, overlap)
 
 
 def test_a_restart_neither_doubles_epochs_nor_begins_twice() -> None:

@@ -1,7 +1,7 @@
 """Who goes on: schedulers within a cohort, the rungs at which they decide, and what that costs."""
 
 from kerasweep.scheduling.base import Scheduler
-from kerasweep.scheduling.budget import expected_epochs, generations
+from kerasweep.scheduling.budget import Overlap, expected_epochs, generations, overlap
 from kerasweep.scheduling.registry import SCHEDULERS, make_scheduler
 from kerasweep.scheduling.rungs import (
     Bracket,
@@ -16,6 +16,7 @@ from kerasweep.scheduling.rungs import (
 __all__ = [
     "SCHEDULERS",
     "Bracket",
+    "Overlap",
     "Scheduler",
     "asha_rungs",
     "auto_rungs",
@@ -25,5 +26,6 @@ __all__ = [
     "hyperband_brackets",
     "last_epochs",
     "make_scheduler",
+    "overlap",
     "paper_brackets",
 ]

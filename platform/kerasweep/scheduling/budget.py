@@ -6,6 +6,7 @@ import math
 import random
 from bisect import insort
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
 
@@ -16,6 +17,7 @@ from kerasweep.scheduling.rungs import (
     bracket_weights,
     epochs_of,
     hyperband_brackets,
+    ladder_of,
 )
 from kerasweep.spec.schedulers import (
     AshaScheduler,
@@ -33,6 +35,22 @@ _SMALLEST = 4
 _SIMULATED = 20_000
 
 
+@dataclass(frozen=True)
+class Overlap:
+    """What need not be known when the next portion of candidates is asked for.
+
+    Attributes:
+        lag: portions that may still be in training.
+        unseen: of these, how many may not have come to ``glimpse`` yet. Trials of the others are shown to a searcher
+            that watches (``search.base.Watching``) as they stood there.
+        glimpse: an epoch; 0 if trials are told at their end only.
+    """
+
+    lag: int = 1
+    unseen: int = 1
+    glimpse: int = 0
+
+
 def generations(
     scheduler: SchedulerSpec, trials: int, max_epochs: int, concurrency: int, cohort: int = 1
 ) -> Iterator[int]:
@@ -40,7 +58,8 @@ def generations(
 
     Trials that are compared with each other come in one portion: those of a bracket of Hyperband, and the population
     of population-based training. It is as large as a cohort can be; a study of more trials has several, equally large
-    up to one. Other schedulers compare as results come; their portions keep all workers busy.
+    up to one. A cohort of ``auto`` is a portion, so that the next one knows more. Other schedulers compare as results
+    come; their portions keep all workers busy.
 
     Args:
         scheduler: of the study.
@@ -54,6 +73,8 @@ def generations(
     elif isinstance(scheduler, PopulationScheduler):
         populations = math.ceil(trials / cohort)
         sizes = cycle([math.ceil((trials - index) / populations) for index in range(populations)])
+    elif isinstance(scheduler, AutoScheduler) and cohort > 1:
+        sizes = cycle([cohort])
     else:
         sizes = cycle([max(_SMALLEST if concurrency > 1 else 1, concurrency * cohort)])
     left = trials
@@ -61,6 +82,31 @@ def generations(
         size = min(left, next(sizes))
         yield size
         left -= size
+
+
+def overlap(scheduler: SchedulerSpec, max_epochs: int, concurrency: int, cohort: int = 1) -> Overlap:
+    """How far the portions of ``generations`` overlap.
+
+    One worker may as well wait for the searcher to learn from all trials. Several have another portion to train while
+    one ends. ``auto`` stops most trials early, so that it takes more than one to keep them busy; half of the cohorts
+    that train at a time must have come to the first rung.
+
+    Args:
+        scheduler: of the study.
+        max_epochs: of a trial.
+        concurrency: cohorts at a time.
+        cohort: members of a cohort at most; with 1 Ray decides across trials.
+    """
+    if concurrency == 1:
+        return Overlap(lag=0, unseen=0)
+    if not isinstance(scheduler, AutoScheduler):
+        return Overlap()
+    glimpse = min(auto_rungs(max_epochs, scheduler.eta), default=0)
+    if cohort > 1:
+        return Overlap(lag=concurrency, unseen=math.ceil(concurrency / 2), glimpse=glimpse)
+    portion = max(_SMALLEST, concurrency)
+    expected, bound = expected_epochs(scheduler, 100 * portion, max_epochs)
+    return Overlap(lag=math.ceil(bound / expected), unseen=1, glimpse=glimpse)
 
 
 def expected_epochs(scheduler: SchedulerSpec, trials: int, max_epochs: int, cohort: int = 1) -> tuple[float, float]:
@@ -181,7 +227,10 @@ def _auto(scheduler: AutoScheduler, trials: int, max_epochs: int, cohort: int) -
     ladder = auto_rungs(max_epochs, scheduler.eta)
     if cohort == 1:
         return _simulated((ladder,), scheduler.eta, trials, max_epochs), float(trials * max_epochs)
-    total = sum(_halved(ladder, scheduler.eta, size, max_epochs) for size in _cohorts(trials, cohort))
+    total, first = 0.0, 0
+    for size in _cohorts(trials, cohort):
+        total += _halved(ladder_of(ladder, first, size), scheduler.eta, size, max_epochs)
+        first += size
     return total, total
 
 

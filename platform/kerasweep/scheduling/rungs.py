@@ -173,6 +173,17 @@ def auto_rungs(max_epochs: int, eta: float) -> tuple[int, ...]:
     return tuple(sorted(rung for rung in rungs if 1 <= rung < max_epochs))
 
 
+def ladder_of(rungs: tuple[int, ...], first: int, members: int) -> tuple[int, ...]:
+    """The rungs of one cohort of the scheduler auto: every third passes the first one if others follow.
+
+    Args:
+        rungs: ``auto_rungs``.
+        first: the lowest number of its members; cohorts are taken to be of one size.
+        members: of the cohort.
+    """
+    return rungs[1:] if len(rungs) > 1 and first // members % 3 == 2 else rungs
+
+
 def bracket_weights(ladders: Sequence[Sequence[int]]) -> list[float]:
     """How likely a trial falls into each of ASHA's brackets, up to a factor; in Ray Tune, and in cohorts alike."""
     return [math.exp(len(ladder)) for ladder in ladders]

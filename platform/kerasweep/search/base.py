@@ -58,3 +58,14 @@ class Narrating(Searcher, Protocol):
     """
 
     def notes(self) -> list[str]: ...
+
+
+@runtime_checkable
+class Watching(Searcher, Protocol):
+    """A searcher that also learns from trials that are still in training.
+
+    ``watch(trials)`` takes trials that were asked for and not told yet, as they stood after the same number of epochs.
+    They are told later on as all others are.
+    """
+
+    def watch(self, trials: Sequence[Trial]) -> None: ...

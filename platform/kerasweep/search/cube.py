@@ -108,7 +108,7 @@ class Cube:
         parts = [
             coordinate.features(column) for column, coordinate in zip(points.T, self._coordinates.values(), strict=True)
         ]
-        return np.hstack(parts)
+        return np.hstack([np.empty((len(points), 0)), *parts])  # a space may have no dimension
 
     def climb(
         self, points: Array, heights: Array, height: Callable[[Array], Array], rng: np.random.Generator

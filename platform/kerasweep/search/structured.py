@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from kerasweep.records import Candidate, Trial
-from kerasweep.search.base import Narrating, Searcher
+from kerasweep.search.base import Narrating, Searcher, Watching
 
 
 @runtime_checkable
@@ -59,6 +59,11 @@ class StructuredSearcher:
     def notes(self) -> list[str]:
         """See ``base.Narrating``."""
         return self._searcher.notes() if isinstance(self._searcher, Narrating) else []
+
+    def watch(self, trials: Sequence[Trial]) -> None:
+        """See ``base.Watching``."""
+        if isinstance(self._searcher, Watching):
+            self._searcher.watch(trials)
 
     def recall(self, trials: Sequence[Trial]) -> None:
         self._searcher.recall(trials)

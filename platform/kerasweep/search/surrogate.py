@@ -118,6 +118,10 @@ class SurrogateSearcher(ModelledSearcher):
             proposed += 1
             yield self.space.from_unit(point)
 
+    def standings(self) -> tuple[Array, Array]:
+        """Points ``(n, dimensions)``, and what is known of their costs ``(n,)``; at least one."""
+        return np.array(self.points), np.array(self.costs)
+
     def features(self) -> Array:
         """What a model sees of the points of known cost, ``(n, features)``."""
         return self.cube.features(np.array(self.points))
@@ -151,8 +155,8 @@ class SurrogateSearcher(ModelledSearcher):
         return np.array([point.tobytes() not in self._issued for point in points], dtype=bool)
 
     def _pool(self) -> Array:
-        best = np.array(self.points)[np.argsort(self.costs, kind="stable")[:_BEST]]
-        around = np.repeat(best, self._near, axis=0)
+        points, costs = self.standings()
+        around = np.repeat(points[np.argsort(costs, kind="stable")[:_BEST]], self._near, axis=0)
         parts = [self.cube.near(around, scale, self.model_rng) for scale in _SCALES if self._near]
         points = np.unique(np.vstack([self.cube.spread(self._power, self.model_rng), *parts]), axis=0)
         # Where a model sees no difference, the first is taken: in the sorted order, always a lower bound.

@@ -51,6 +51,20 @@ class Course:
             return None
         return self.value if self._objective.direction is Direction.MINIMIZE else -self.value
 
+    def came(self, epoch: int) -> bool:
+        """Whether it came to the end of an epoch, or ended before."""
+        return len(self.history) >= epoch or self.status is not Status.RUNNING
+
+    def at(self, epoch: int) -> Trial:
+        """The trial as it stood after an epoch to which it came, whatever has become of it since."""
+        if len(self.history) < epoch:
+            return self.trial()
+        before = Course(self.candidate, self.seed, self._objective)
+        for metrics in self.history[:epoch]:
+            before.add(metrics)
+        before.started = self.started
+        return before.trial()
+
     def trial(self) -> Trial:
         """The trial as it stands."""
         return Trial(

@@ -7,12 +7,13 @@ import time
 from bisect import insort
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from kerasweep.dispatch.base import Ended, Next, Reported
 from kerasweep.records import Candidate, Objective, Params, Status, Trial
-from kerasweep.search.base import Narrating, Searcher
+from kerasweep.scheduling import Overlap
+from kerasweep.search.base import Narrating, Searcher, Watching
 from kerasweep.seeds import derive
 from kerasweep.study.course import Course
 from kerasweep.study.events import Observer, Progress
@@ -38,8 +39,7 @@ class Budget:
         last_epochs: the epoch at which a trial's scheduler ends it even if it is the best, by trial number; trials
             beyond the end go round again. Empty when that is ``epochs`` for all.
         expected_epochs: an estimate of the sum over all trials.
-        lag: 1 if a generation is asked for while the one before is still in training, so that all workers stay busy;
-            0 for a single worker, which may as well wait for the searcher to learn from all of it.
+        overlap: what need not be known when a generation is asked for.
     """
 
     trials: int
@@ -48,7 +48,7 @@ class Budget:
     cohort: int = 1
     last_epochs: Sequence[int] = ()
     expected_epochs: float = 0.0
-    lag: int = 1
+    overlap: Overlap = field(default_factory=Overlap)
 
     def last_epoch(self, number: int) -> int:
         return self.last_epochs[number % len(self.last_epochs)] if self.last_epochs else self.epochs
@@ -75,8 +75,9 @@ class Ledger:
     Candidates are asked for in generations. With a lag of 1, a generation is asked for when the one before the last has
     ended, and the searcher then knows exactly the trials of all generations but the last, told in their own order. So
     what it proposes depends on the seed alone, never on which trial happened to end first, and workers have a
-    generation's worth of trials to train meanwhile. Without a lag it knows all generations. A cohort is a part of one
-    generation; its parts differ by one member at most.
+    generation's worth of trials to train meanwhile. Without a lag it knows all generations. With a longer one, a
+    searcher that watches is shown the trials in between, as they stood at an epoch to which all of them must have come.
+    A cohort is a part of one generation; its parts differ by one member at most.
     """
 
     def __init__(
@@ -100,7 +101,8 @@ class Ledger:
         self._waiting: deque[list[Course]] = deque()
         self._together: set[int] = set()  # in training in a cohort of several, which may come apart
         self._generations: list[list[int]] = []
-        self._told = 0
+        self._told = 0  # generations
+        self._shown = 0  # generations, ended or not
         self._exhausted = False
         self._begun = time.monotonic()
         self._epochs = 0
@@ -219,12 +221,21 @@ class Ledger:
         """Fills the queue with the next generation, if its time has come."""
         if self._exhausted:
             return False
-        known = len(self._generations) - self._budget.lag
-        if known > 0 and any(self._courses[n].status is Status.RUNNING for n in self._generations[known - 1]):
+        overlap = self._budget.overlap
+        known = len(self._generations) - overlap.lag
+        if known > 0 and any(course.status is Status.RUNNING for course in self._of(known - 1)):
+            return False
+        watching = self._searcher if overlap.glimpse and isinstance(self._searcher, Watching) else None
+        seen = len(self._generations) - overlap.unseen
+        if watching and seen > 0 and not all(course.came(overlap.glimpse) for course in self._of(seen - 1)):
             return False
         while self._told < known:
-            self._searcher.tell([self._courses[number].trial() for number in self._generations[self._told]])
+            self._searcher.tell([course.trial() for course in self._of(self._told)])
             self._told += 1
+        self._shown = max(self._shown, self._told)
+        while watching and self._shown < seen:
+            watching.watch([course.at(overlap.glimpse) for course in self._of(self._shown)])
+            self._shown += 1
         size = next(self._sizes)
         candidates = self._searcher.ask(size)
         if isinstance(self._searcher, Narrating):
@@ -238,6 +249,9 @@ class Ledger:
         self._courses |= {course.candidate.number: course for course in courses}
         self._waiting.extend(_parts(courses, self._budget.cohort))
         return bool(candidates)
+
+    def _of(self, generation: int) -> list[Course]:
+        return [self._courses[number] for number in self._generations[generation]]
 
     def _course(self, candidate: Candidate) -> Course:
         return Course(candidate, derive(self._seed, "trial", candidate.number), self._objective)

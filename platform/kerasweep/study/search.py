@@ -12,7 +12,7 @@ from types import FrameType
 
 from kerasweep.dispatch import Allocation, RaySession, SearchJob, Work
 from kerasweep.records import Trial
-from kerasweep.scheduling import expected_epochs, generations, last_epochs, make_scheduler
+from kerasweep.scheduling import expected_epochs, generations, last_epochs, make_scheduler, overlap
 from kerasweep.search import by_structure, make_searcher
 from kerasweep.seeds import derive
 from kerasweep.space import Space
@@ -114,7 +114,7 @@ def run_search(
         epochs=settings.max_epochs,
         seconds=settings.time_limit,
         cohort=cohort,
-        lag=1 if place.allocation.concurrency > 1 else 0,
+        overlap=overlap(settings.scheduler, settings.max_epochs, place.allocation.concurrency, cohort),
         last_epochs=last_epochs(settings.scheduler, settings.max_epochs, cohort),
         expected_epochs=(low + high) / 2,
     )
