@@ -85,12 +85,13 @@ class Kept:
                 self._read(line)
 
     def add(self, job: Job, run: Run, seconds: float) -> None:
-        """Keeps one more."""
+        """Keeps one more, as the file has it: a table printed from the file is the same."""
+        seconds = round(seconds, 3)
         self.runs[job], self.seconds[job] = run, seconds
         entry = {
             "job": asdict(job),
             "fingerprint": self._fingerprint(job),
-            "seconds": round(seconds, 3),
+            "seconds": seconds,
             "run": {**asdict(run), "changes": [[each.epochs, each.seconds, each.regret] for each in run.changes]},
         }
         self._file.parent.mkdir(parents=True, exist_ok=True)

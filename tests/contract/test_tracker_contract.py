@@ -187,7 +187,7 @@ def test_a_study_in_progress_can_be_watched(opened: Open, store: StudyStore) -> 
     tracker.start(header("watched"))
     tracker.begin_trial(begun(0))
     tracker.log_epochs(0, 1, [{"val_loss": 1.0}])
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         time.sleep(0.25)
         try:
@@ -331,6 +331,23 @@ def test_reading_creates_no_store(tmp_path: Path) -> None:
     with pytest.raises(StudyNotFound, match="there is no store"):
         store.load("x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_that_is_just_being_begun_is_not_found_yet(opened: Open, uri: str) -> None:
+    from mlflow import MlflowClient
+
+    tracker = opened("early")
+    tracker.start(header("early"))
+    tracker.flush()
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("early")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    tags = {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")}
+    tags["kerasweep.study"] = "later@00000002"
+    client.create_run(experiment.experiment_id, tags=tags)
+    with pytest.raises(StudyNotFound, match="later@00000002, without one so far"):
+        open_store(uri).load("later@00000002")
 
 
 def test_what_mlflow_users_see(opened: Open, uri: str) -> None:

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from kerasweep.errors import StudyNotFound
@@ -52,11 +52,16 @@ class MlflowStore:
         """One study with its trials, by id, by name (the newest of that name) or by the id of its MLflow run.
 
         Raises:
-            StudyNotFound: the store holds none; the message lists the nearest names.
+            StudyNotFound: the store holds none, and the message lists the nearest names; or not all of it yet, since it
+                is just being begun.
         """
         client, run = self._found(study)
         with translated(self._uri):
             record = _overview(run)
+            if not client.list_artifacts(run.info.run_id, str(PurePosixPath(layout.SPEC_FILE).parent)):
+                raise StudyNotFound(
+                    f"a study must have been recorded with its specification. Received: {record.id}, without one so far"
+                )
             spec = _artifact_text(client, run.info.run_id, layout.SPEC_FILE)
             trials = self._trials(client, run)
         return StudyRecord(
