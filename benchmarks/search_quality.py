@@ -21,14 +21,12 @@ that is known for the task minus its own at full training. Means are over tasks 
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from measuring import RESULTS, keep_to, made_with, save
 from quality.methods import BASELINE, DEFAULT, PEERS, way
-from quality.runs import TRAININGS, Kept, Left, benchmark, jobs, run_all
+from quality.runs import TRAININGS, benchmark, completed, jobs
 from quality.summary import Row, summarise
 
 PACKAGES = ("kerasweep", "onnxruntime", "optuna", "ray", "keras-tuner", "smac", "scikit-optimize", "numpy")
@@ -103,21 +101,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = _parser()
     options = parser.parse_args(arguments)
     keep_to(options.cores)
-    # For the processes that are started: a core for each, and KerasTuner's oracles need no TensorFlow.
-    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", KERAS_BACKEND="numpy")
     methods = list(dict.fromkeys([BASELINE, *options.methods]))
     try:
         wanted = list(jobs(methods, options.tasks, options.workers, options.seeds, options.slow_seeds))
-        for task in options.tasks:
-            _ = benchmark(task).facts  # in one process: they are kept in a file
+        kept = completed(wanted, options.cache / "runs.jsonl", options.cores)
     except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
-    kept = Kept(options.cache / "runs.jsonl")
-    left = Left(wanted, kept, options.cores)
-    try:
-        run_all(left, kept, options.cores, _show)
-    except KeyboardInterrupt:
-        sys.exit(f"\n{left.count} of {len(wanted)} runs are left; the same command goes on with them")
     rows = summarise({job: kept.runs[job] for job in wanted}, kept.seconds, options.tasks)
     print(f"tasks {', '.join(options.tasks)}; {TRAININGS} full trainings\n")
     for workers in options.workers:
@@ -144,13 +133,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--save", action="store_true", help=f"write {RESULTS.name}/search_quality.json and the figure")
     return parser
-
-
-def _show(left: Left) -> None:
-    """One line, written over."""
-    seconds = left.seconds
-    time = "" if seconds is None else f", about {int(seconds) // 60}:{int(seconds) % 60:02d} left"
-    print(f"\r{left.count} runs{time}   ", end="" if left.count else "\n", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -69,11 +69,11 @@ def _own_sources() -> Iterator[Path]:
         yield from (package / room).glob("*.py")
 
 
-def _optuna(pruner: str) -> Make:
+def _optuna(pruner: str, sampler: str = "tpe") -> Make:
     def make(benchmark: Benchmark, workers: int, budget: int, seed: int) -> Method:
         from quality.optuna_peer import OptunaPeer
 
-        return OptunaPeer(benchmark, seed, pruner)
+        return OptunaPeer(benchmark, seed, pruner, sampler)
 
     return make
 
@@ -102,10 +102,30 @@ def _smac(benchmark: Benchmark, workers: int, budget: int, seed: int) -> Method:
     return SmacPeer(benchmark, seed, budget)
 
 
-def _skopt(benchmark: Benchmark, workers: int, budget: int, seed: int) -> Method:
-    from quality.skopt_peer import SkoptPeer
+def _skopt(estimator: str) -> Make:
+    def make(benchmark: Benchmark, workers: int, budget: int, seed: int) -> Method:
+        from quality.skopt_peer import SkoptPeer
 
-    return SkoptPeer(benchmark, seed)
+        return SkoptPeer(benchmark, seed, estimator)
+
+    return make
+
+
+def _hyperopt(algorithm: str) -> Make:
+    def make(benchmark: Benchmark, workers: int, budget: int, seed: int) -> Method:
+        import hyperopt
+
+        from quality.hyperopt_peer import HyperoptPeer
+
+        return HyperoptPeer(benchmark, seed, getattr(hyperopt, algorithm).suggest)
+
+    return make
+
+
+def _deap(benchmark: Benchmark, workers: int, budget: int, seed: int) -> Method:
+    from quality.deap_peer import DeapPeer
+
+    return DeapPeer(benchmark, seed)
 
 
 PEERS = {
@@ -120,7 +140,13 @@ PEERS = {
         Way("keras_tuner:hyperband", _keras_tuner("hyperband"), "keras_tuner_peer", "keras-tuner"),
         Way("keras_tuner:bayesian", _keras_tuner("bayesian"), "keras_tuner_peer", "keras-tuner", slow=True),
         Way("smac:multi_fidelity", _smac, "smac_peer", "smac", slow=True),
-        Way("skopt:gp", _skopt, "skopt_peer", "scikit-optimize", slow=True),
+        Way("skopt:gp", _skopt("GP"), "skopt_peer", "scikit-optimize", slow=True),
+        Way("optuna:cmaes", _optuna("none", "cmaes"), "optuna_peer", "optuna"),
+        Way("skopt:extra_trees", _skopt("ET"), "skopt_peer", "scikit-optimize", slow=True),
+        Way("skopt:random_forest", _skopt("RF"), "skopt_peer", "scikit-optimize", slow=True),
+        Way("hyperopt:tpe", _hyperopt("tpe"), "hyperopt_peer", "hyperopt"),
+        Way("hyperopt:anneal", _hyperopt("anneal"), "hyperopt_peer", "hyperopt"),
+        Way("deap:simple", _deap, "deap_peer", "deap"),
     )
 }
 

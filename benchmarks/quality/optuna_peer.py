@@ -1,4 +1,4 @@
-"""Optuna: its tree-structured Parzen estimator, alone and with its pruners."""
+"""Optuna: its tree-structured Parzen estimator, alone and with its pruners, and its covariance matrix adaptation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
-from optuna.samplers import TPESampler
+from optuna.samplers import BaseSampler, CmaEsSampler, TPESampler
 from optuna.samplers._tpe import _truncnorm
 from optuna.trial import TrialState
 from scipy.special import log_ndtr
@@ -43,9 +43,10 @@ class OptunaPeer(Asking):
         benchmark: what is searched.
         seed: of the sampler.
         pruner: ``default`` leaves the choice to ``create_study``: the median rule from the first epoch on.
+        sampler: ``tpe`` or ``cmaes``.
     """
 
-    def __init__(self, benchmark: Benchmark, seed: int, pruner: str) -> None:
+    def __init__(self, benchmark: Benchmark, seed: int, pruner: str, sampler: str = "tpe") -> None:
         super().__init__()
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space = benchmark.space
@@ -57,9 +58,10 @@ class OptunaPeer(Asking):
             "median": MedianPruner(n_warmup_steps=_WARM_UP),
             "hyperband": HyperbandPruner(min_resource=1, max_resource=benchmark.max_epochs, reduction_factor=3),
         }
+        samplers: dict[str, BaseSampler] = {"tpe": TPESampler(seed=seed), "cmaes": CmaEsSampler(seed=seed)}
         self._study = optuna.create_study(
             study_name=f"seed-{seed}",  # which the brackets of Hyperband depend on
-            sampler=TPESampler(seed=seed),
+            sampler=samplers[sampler],
             pruner=pruners[pruner],
             direction="maximize",
         )

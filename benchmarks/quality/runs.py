@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import json
 import multiprocessing
+import os
 import signal
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -203,6 +205,37 @@ def run_all(left: Left, kept: Kept, processes: int, told: Callable[[Left], objec
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def completed(wanted: Sequence[Job], file: Path, processes: int) -> Kept:
+    """Runs what a file does not hold yet, and shows on standard error what is left.
+
+    Args:
+        wanted: all that is to be in the file, in the order in which it is begun.
+        file: see ``Kept``.
+        processes: at a time, each on one core.
+
+    Raises:
+        SystemExit: Ctrl-C was pressed; what was run is kept.
+    """
+    # For the processes that are started: a core for each, and KerasTuner's oracles need no TensorFlow.
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", KERAS_BACKEND="numpy")
+    for task in {job.task for job in wanted}:
+        _ = benchmark(task).facts  # in one process: they are kept in a file
+    kept = Kept(file)
+    left = Left(wanted, kept, processes)
+    try:
+        run_all(left, kept, processes, _show)
+    except KeyboardInterrupt:
+        sys.exit(f"\n{left.count} of {len(wanted)} runs are left; the same command goes on with them")
+    return kept
+
+
+def _show(left: Left) -> None:
+    """One line, written over."""
+    seconds = left.seconds
+    time = "" if seconds is None else f", about {int(seconds) // 60}:{int(seconds) % 60:02d} left"
+    print(f"\r{left.count} runs{time}   ", end="" if left.count else "\n", file=sys.stderr, flush=True)
 
 
 def _begin() -> None:

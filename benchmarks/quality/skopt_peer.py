@@ -1,4 +1,4 @@
-"""scikit-optimize: its Gaussian process with the acquisition functions hedged."""
+"""scikit-optimize: its Gaussian process with the acquisition functions hedged, and its trees."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ class SkoptPeer(Asking):
     Args:
         benchmark: what is searched.
         seed: of the optimiser.
+        estimator: ``GP``, ``ET`` (extra trees) or ``RF`` (a random forest).
     """
 
-    def __init__(self, benchmark: Benchmark, seed: int) -> None:
+    def __init__(self, benchmark: Benchmark, seed: int, estimator: str) -> None:
         super().__init__()
         self._space = benchmark.space
         self._max_epochs = benchmark.max_epochs
         self._dimensions = list(dimensions(benchmark.space))
-        self._optimizer = Optimizer([_declared(each) for each in self._dimensions], random_state=seed)
+        self._optimizer = Optimizer(
+            [_declared(each) for each in self._dimensions], base_estimator=estimator, random_state=seed
+        )
         self._points: list[Any] = []
 
     def ask(self) -> Step:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,6 +19,7 @@ from quality.runs import Job, Kept, Left, benchmark, jobs
 from quality.simulation import Change, Run, simulate
 from quality.summary import summarise
 from quality.synthetic import Synthetic
+from wrapped_searchers import PAIRS, Pair, pair, wanted
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 CURVES = Synthetic(curves=True)
@@ -100,19 +102,66 @@ def test_a_figure_has_a_line_for_each_method(tmp_path: Path) -> None:
     assert (tmp_path / "deeper" / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_command_prints_a_table_and_goes_on_where_it_was(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        str(BENCHMARKS / "search_quality.py"),
-        "--methods",
-        "kerasweep:tpe",
-        "--workers",
-        "1",
-        "4",
-    ]
-    command += ["--tasks", "synthetic-table", "--seeds", "2", "--cores", "1", "--cache", str(tmp_path)]
-    first, second = (subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(2))
-    assert "4 workers" in first.stdout
-    assert first.stdout.count("kerasweep:tpe") == first.stdout.count(BASELINE) == 2
-    assert first.stdout == second.stdout
+def ended(regret: float) -> Run:
+    return replace(DONE, changes=(Change(2600, 900.0, regret),))
+
+
+def paired(*regrets: tuple[float, float]) -> Pair:
+    """A searcher's and its library's regrets, seed by seed."""
+    runs = {
+        Job(method, "synthetic-table", 1, seed): ended(regret)
+        for seed, both in enumerate(regrets)
+        for method, regret in zip(("kerasweep:cmaes", "optuna:cmaes"), both, strict=True)
+    }
+    return pair(runs, dict.fromkeys(runs, 0.5), ["synthetic-table"])
+
+
+def test_a_pair_is_as_good_within_one_standard_error() -> None:
+    close = paired((1.0, 0.0), (3.0, 3.5))
+    assert close.difference == pytest.approx(0.25)
+    assert close.error == pytest.approx((1.0**2 + 1.75**2) ** 0.5)
+    assert close.as_good
+    assert not paired((2.9, 0.9), (3.1, 1.1)).as_good
+    assert paired((0.5, 2.0), (0.5, 2.0)).as_good
+
+
+def test_a_pair_of_one_seed_has_no_standard_error() -> None:
+    better, worse = paired((1.0, 1.0)), paired((1.1, 1.0))
+    assert math.isnan(better.error)
+    assert better.as_good
+    assert not worse.as_good
+
+
+def test_both_sides_of_a_slow_pair_have_fewer_seeds() -> None:
+    todo = wanted(["tpe", "gp"], ["synthetic-table"], 5, 2)
+    assert {searcher: len(each) for searcher, each in todo.items()} == {"tpe": 10, "gp": 4}
+    assert {job.method for job in todo["gp"]} == {"kerasweep:gp", "skopt:gp"}
+
+
+def test_every_pair_is_of_methods_that_there_are() -> None:
+    for searcher, library in PAIRS.items():
+        assert way(f"kerasweep:{searcher}").package == "kerasweep"
+        assert way(library).package != "kerasweep"
+
+
+def twice(script: str, cache: Path, *options: str) -> tuple[str, str]:
+    """What a benchmark prints, and what it prints when all runs are kept."""
+    command = [sys.executable, str(BENCHMARKS / script), *options]
+    command += ["--tasks", "synthetic-table", "--seeds", "2", "--cores", "1", "--cache", str(cache)]
+    first, second = (subprocess.run(command, check=True, capture_output=True, text=True).stdout for _ in range(2))
+    return first, second
+
+
+def test_the_table_of_searches_goes_on_where_it_was(tmp_path: Path) -> None:
+    first, second = twice("search_quality.py", tmp_path, "--methods", "kerasweep:tpe", "--workers", "1", "4")
+    assert "4 workers" in first
+    assert first.count("kerasweep:tpe") == first.count(BASELINE) == 2
+    assert first == second
     assert len((tmp_path / "runs.jsonl").read_text().splitlines()) == 8
+
+
+def test_the_table_of_pairs_goes_on_where_it_was(tmp_path: Path) -> None:
+    first, second = twice("wrapped_searchers.py", tmp_path, "--pairs", "evolution")
+    assert "kerasweep:evolution deap:simple" in first
+    assert first == second
+    assert len((tmp_path / "runs.jsonl").read_text().splitlines()) == 4
