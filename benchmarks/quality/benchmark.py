@@ -66,3 +66,33 @@ class Benchmark(Protocol):
             to each epoch, ``(len(epochs),)``, ascending.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Final:
+    """A benchmark of which nothing is seen before the end: its only epoch is a full training.
+
+    Args:
+        whole: the same with its curves.
+    """
+
+    whole: Benchmark
+
+    @property
+    def name(self) -> str:
+        return f"{self.whole.name}-final"
+
+    @property
+    def space(self) -> Space:
+        return self.whole.space
+
+    @property
+    def max_epochs(self) -> int:
+        return 1
+
+    @property
+    def facts(self) -> Facts:
+        return self.whole.facts
+
+    def evaluate(self, params: Params, epochs: Sequence[int]) -> tuple[Array, Array]:
+        return self.whole.evaluate(params, [self.whole.max_epochs] * len(epochs))

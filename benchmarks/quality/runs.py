@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from statistics import fmean
 
-from quality.benchmark import Benchmark
+from quality.benchmark import Benchmark, Final
 from quality.lcbench import LCBench
 from quality.methods import way
 from quality.simulation import Change, Run, simulate
@@ -26,6 +26,9 @@ from quality.synthetic import Synthetic
 # What a search may spend, in full trainings.
 TRAININGS = 50
 
+# Ends the name of a benchmark of which only the last epoch is seen.
+FINAL = "-final"
+
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 _SYNTHETIC = {benchmark.name: benchmark for benchmark in (Synthetic(curves=True), Synthetic(curves=False))}
@@ -33,11 +36,13 @@ _SYNTHETIC = {benchmark.name: benchmark for benchmark in (Synthetic(curves=True)
 
 @cache
 def benchmark(name: str) -> Benchmark:
-    """A task of LCBench by its number, or ``synthetic-curves`` or ``synthetic-table``.
+    """A task of LCBench by its number, or ``synthetic-curves`` or ``synthetic-table``; with ``-final``, without curves.
 
     Raises:
         ValueError: there is none of that name.
     """
+    if name.endswith(FINAL):
+        return Final(benchmark(name.removesuffix(FINAL)))
     return _SYNTHETIC[name] if name in _SYNTHETIC else LCBench(name)
 
 

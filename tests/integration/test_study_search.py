@@ -251,14 +251,12 @@ def weights(searched: Searched, trial: Trial) -> tuple[Any, ...]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("searcher", "trials"), [("random", 8), ({"name": "tpe", "startup": 4}, 12)])
-def test_without_a_scheduler_trials_end_as_they_will_and_a_seed_repeats_them(
-    moody: Search, searcher: object, trials: int
-) -> None:
-    first, notes = moody(searcher, "none", trials)
-    check_moods(first, notes, trials, 6)
+def test_without_a_scheduler_trials_end_as_they_will_and_a_seed_repeats_them(moody: Search) -> None:
+    settings = ({"name": "tpe", "startup": 4}, "none", 12)
+    first, notes = moody(*settings)
+    check_moods(first, notes, 12, 6)
     assert not any(trial.status is Status.STOPPED for trial in first.trials)
-    second, _ = moody(searcher, "none", trials)
+    second, _ = moody(*settings)
     same(first, second)
 
 
@@ -324,15 +322,13 @@ def test_a_worker_that_dies_changes_no_number_and_stops_no_study(search: Search,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("searcher", "trials"), [("random", 10), ({"name": "tpe", "startup": 4}, 16)])
-def test_cohorts_end_their_members_as_they_will_and_a_seed_repeats_them(
-    moody: Search, searcher: object, trials: int
-) -> None:
-    first, notes = moody(searcher, "none", trials, cohort=5)
-    check_moods(first, notes, trials, 6)
+def test_cohorts_end_their_members_as_they_will_and_a_seed_repeats_them(moody: Search) -> None:
+    settings = ({"name": "tpe", "startup": 4}, "none", 16)
+    first, notes = moody(*settings, cohort=5)
+    check_moods(first, notes, 16, 6)
     assert not any(trial.status is Status.STOPPED for trial in first.trials)
     assert len(notes.steps) <= 4 * 6  # one a cohort's epoch
-    second, _ = moody(searcher, "none", trials, cohort=5)
+    second, _ = moody(*settings, cohort=5)
     same(first, second)
 
 

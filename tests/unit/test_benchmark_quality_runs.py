@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 # The benchmarks are scripts: what they import lies beside them.
@@ -62,6 +63,15 @@ def test_a_job_gives_what_the_simulation_gives() -> None:
     run, cpu_seconds = job.run()
     assert run == simulate(way(BASELINE).make(TABLE, 4, 50, 3), TABLE, 4, 50)
     assert cpu_seconds > 0
+
+
+def test_a_final_benchmark_hides_the_curves() -> None:
+    final = benchmark("synthetic-curves-final")
+    assert (final.name, final.max_epochs, final.space) == (f"{CURVES.name}-final", 1, CURVES.space)
+    params = CURVES.space.sample(np.random.default_rng(0))
+    assert final.facts == CURVES.facts
+    for seen, whole in zip(final.evaluate(params, [1]), CURVES.evaluate(params, [CURVES.max_epochs]), strict=True):
+        assert seen.tolist() == whole.tolist()
 
 
 def test_a_summary_compares_with_random_search() -> None:

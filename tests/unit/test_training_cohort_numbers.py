@@ -111,7 +111,7 @@ def agree(one: Outcome, other: Outcome) -> None:
             np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_members_of_the_family_get_the_numbers_of_fit_whatever_their_size_and_optimizer(seed: int) -> None:
     rng = np.random.default_rng(seed)
     task = list(TASKS)[seed % len(TASKS)]
