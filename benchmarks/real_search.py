@@ -2,7 +2,8 @@
 
 Purpose: `pipelines/california_housing.yaml` or `fashion_mnist.yaml`, as it stands but for searcher and scheduler:
          random, tpe, gp and auto (with the scheduler auto where it is auto, else with all trials trained to their
-         end), and random with hyperband. The best validation value against model-epochs and against wall time.
+         end), and random with hyperband. The best validation value against model-epochs and against wall time. Where
+         the scheduler stops trials early there are as many more of them as make the same number of planned epochs.
 Command: .venv/bin/python benchmarks/real_search.py [--pipeline …] [--seeds 5] [--trials N] [--rows N] [--save]
          `--rows` takes the first rows of a built-in dataset only; KERASWEEP_DATA names the folder of the image sets.
 Time:    about 2 minutes for each searcher and seed of California housing on two quiet cores
@@ -24,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,10 @@ from quality.methods import way as way_of
 
 PACKAGES = ("kerasweep", "tensorflow", "keras", "ray", "optuna", "scikit-optimize")
 ROOT = RESULTS.parent.parent
+
+# Members of a cohort, for the number of trials.
+_COMPARED = 27
+
 WAYS = {
     "random": ("random", "none"),
     "tpe": ("tpe", "none"),
@@ -72,13 +77,27 @@ class Work:
 
     Attributes:
         pipeline: a file.
-        trials: of a study; None for the pipeline's.
+        trials: of random search; None for the pipeline's.
         rows: of the data, from its beginning; None for all.
     """
 
     pipeline: Path
     trials: int | None
     rows: int | None
+
+    def planned_like_random(self, way: str) -> Work:
+        """The same with the trials that plan as many epochs as random search's, as far as rungs plan them."""
+        from kerasweep.scheduling import expected_epochs
+        from kerasweep.spec import load_pipeline
+
+        search = load_pipeline(self.pipeline, [f"search.scheduler={WAYS[way][1]}"]).spec.search
+        wanted = (self.trials or search.trials) * search.max_epochs
+        trials = (self.trials or search.trials) - 1
+        planned = 0.0
+        while planned < wanted:
+            trials += 1
+            planned, _ = expected_epochs(search.scheduler, trials, search.max_epochs, _COMPARED)
+        return replace(self, trials=trials)
 
     def settings(self, folder: Path) -> list[str]:
         """What differs from the pipeline; data that are cut off are written to the folder."""
@@ -91,7 +110,7 @@ class Work:
 
             data = load_pipeline(self.pipeline).spec.data
             raw = read_named(data)
-            np.savez(folder / "data.npz", x=raw.rows[: self.rows], y=raw.target[: self.rows])
+            np.savez(folder / "data.npz", x=raw.x[: self.rows], y=raw.y[: self.rows])
             settings.append(f"data={{npz: {folder}/data.npz, task: {raw.task}, seed: {data.seed}}}")
         return settings
 
@@ -197,7 +216,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--pipeline", type=Path, default=ROOT / "pipelines" / "california_housing.yaml")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--trials", type=int, help="fewer than the pipeline's")
+    parser.add_argument("--trials", type=int, help="of random search; else the pipeline's")
     parser.add_argument("--rows", type=int, help="of a built-in dataset; all if left out")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="random is always one of them")
     parser.add_argument("--cores", type=int, default=2)
@@ -214,7 +233,7 @@ def main() -> None:
     results: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS if way in {"random", *arguments.ways}}
     for seed in range(1, arguments.seeds + 1):
         for way in results:
-            found = searched(work, way, seed)
+            found = searched(work.planned_like_random(way), way, seed)
             results[way].append(found)
             print(
                 f"seed {seed}, {way}: {found['best']:.4f} in {found['epochs']} epochs, {found['seconds']:.0f} s",
