@@ -200,7 +200,7 @@ def stacks(case: Case, size: int, epochs: int) -> tuple[int, ...]:
     from kerasweep.training.cohort.stack import Programs
 
     crew = muster(case.models, case.cohort(size).members, case.data, epochs, Programs())
-    return tuple(squad.stack.size for squad in crew.squads)
+    return tuple(stack.size for squad in crew.squads for stack in squad.stacks)
 
 
 def matrix_rate(size: int) -> float:

@@ -158,8 +158,8 @@ def search(session: RaySession, tmp_path_factory: pytest.TempPathFactory) -> Sea
         }
         spec = pipeline_from_mapping(mapping, folder).spec
         data = load_search(spec.data, folder)
-        models, schedule = models_for(spec, data, Origin(folder)), search_schedule(spec)
         allocation = session.allocation(spec, search_size(spec), data)
+        models, schedule = models_for(spec, data, Origin(folder)), search_schedule(spec, allocation.cohort)
         trainer: Trainer = KerasTrainer(models, schedule)
         if allocation.cohort > 1:
             trainer = CohortTrainer(models, schedule, allocation.threads)

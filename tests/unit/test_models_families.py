@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerasweep.models import FamilyBuilder, Inputs
+from kerasweep.models.base import Frame
 from kerasweep.records import ParamValue
 from kerasweep.spec.families import ACTIVATIONS, FAMILIES, INITIALIZERS, OPTIMIZERS
 from kerasweep.spec.vocabulary import Task
@@ -48,6 +49,20 @@ def test_without_hidden_layers_it_is_a_linear_model() -> None:
 def test_each_layer_may_have_its_own_width() -> None:
     params: dict[str, ParamValue] = {"n_hidden": 3, "n_neurons": 9, "n_neurons_1": 4, "n_neurons_3": 2}
     assert widths(BUILDER.build(params, 0)) == [4, 9, 2, 1]
+
+
+def test_a_frame_is_as_large_as_its_members_and_a_roomy_one_fits_others_as_well() -> None:
+    def frame(*neurons: int, roomy: bool) -> Frame:
+        return BUILDER.stackable.frame([{"n_hidden": 2, "n_neurons": each} for each in neurons], roomy=roomy)
+
+    def width(found: Frame) -> ParamValue:
+        return found.params["n_neurons_2"]
+
+    alone = frame(37, roomy=False)
+    assert (width(alone), alone.units) == (37, {})
+    assert frame(37, 12, roomy=False).units == {"activation_1": [37, 12], "activation_2": [37, 12]}
+    roomy = [frame(37, 12, roomy=True), frame(33, roomy=True), frame(40, roomy=True)]
+    assert {(width(each), tuple(each.units)) for each in roomy} == {(40, ("activation_1", "activation_2"))}
 
 
 def test_defaults_are_those_of_the_vocabulary() -> None:

@@ -26,6 +26,8 @@ from kerasweep.training import (
     TrainingArrays,
     snapshots,
 )
+from kerasweep.training.cohort.crew import muster
+from kerasweep.training.cohort.shapes import Programs
 
 INPUTS = Inputs((4,), Task.REGRESSION, 1)
 FAMILY = FamilyBuilder("mlp", INPUTS)
@@ -118,12 +120,18 @@ COPYING = {
     3: Decision(stop=frozenset({60}), copies={2: Copy(0, {"learning_rate": 0.02}), 0: Copy(65)}),
 }
 
+# So many leave that the others are gathered from several stacks.
+THINNING = {
+    1: Decision(stop=frozenset(i for i in range(66) if i % 3)),
+    3: Decision(stop=frozenset(i for i in range(66) if i % 21)),
+}
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("members", "answers"),
-    [(MEMBERS, {}), (MEMBERS, HALVING), (POPULATION, COPYING)],
-    ids=["none", "halving", "copying"],
+    [(MEMBERS, {}), (MEMBERS, HALVING), (POPULATION, COPYING), (POPULATION, THINNING)],
+    ids=["none", "halving", "copying", "thinning"],
 )
 def test_a_cohort_repeats_itself_and_goes_on_from_any_epoch_bit_by_bit(
     members: tuple[Member, ...], answers: Mapping[int, Decision], tmp_path: Path
@@ -139,18 +147,50 @@ def test_a_cohort_repeats_itself_and_goes_on_from_any_epoch_bit_by_bit(
 
 
 @pytest.mark.slow
-def test_those_who_are_stopped_leave_and_do_not_change_the_others() -> None:
-    free = SHARED.train(Cohort(MEMBERS), arrays(), Book())
-    book = Book(HALVING)
-    halved = SHARED.train(Cohort(MEMBERS), arrays(), book)
-    assert [len(report.metrics) for report in book.reports] == [12, 7, 3, 2, 2]
-    for outcome, undisturbed in zip(halved, free, strict=True):
-        ends = [epoch for epoch, decision in HALVING.items() if outcome.number in decision.stop]
+@pytest.mark.parametrize(
+    ("members", "answers", "left"),
+    [(MEMBERS, HALVING, [12, 7, 3, 2, 2]), (POPULATION, THINNING, [66, 22, 22, 4, 4])],
+    ids=["halving", "thinning"],
+)
+def test_those_who_are_stopped_leave_and_do_not_change_the_others(
+    members: tuple[Member, ...], answers: Mapping[int, Decision], left: list[int]
+) -> None:
+    free = SHARED.train(Cohort(members), arrays(), Book())
+    book = Book(answers)
+    fewer = SHARED.train(Cohort(members), arrays(), book)
+    assert [len(report.metrics) for report in book.reports] == left
+    for outcome, undisturbed in zip(fewer, free, strict=True):
+        ends = [epoch for epoch, decision in answers.items() if outcome.number in decision.stop][:1]
         length = ends[0] if ends else EPOCHS
         assert outcome.status is (Status.STOPPED if ends else Status.FINISHED)
         assert len(outcome.history) == length
         for ours, theirs in zip(outcome.history, undisturbed.history, strict=False):
             assert dict(ours) == pytest.approx(dict(theirs), rel=1e-5)
+
+
+def test_members_are_gathered_into_as_few_stacks_as_hold_them_and_smaller_ones_where_that_pays() -> None:
+    (squad,) = muster(FAMILY, POPULATION, arrays(), EPOCHS, Programs()).squads
+    before = {
+        number: weights
+        for stack in squad.stacks
+        for number, weights in zip(stack.numbers, stack.arrays()["weights_0"], strict=False)
+    }
+    size = squad.stacks[0].size
+    assert len(squad.stacks) > 2
+    squad.leave({number for number in before if number not in (0, 64, 65)}, steps=0)
+    (stack,) = squad.stacks
+    assert (stack.size, stack.numbers) == (size, [0, 64, 65])
+    squad.leave({0}, steps=1e9)
+    (stack,) = squad.stacks
+    assert (stack.size, stack.numbers) == (2, [64, 65])
+    assert all((now == before[n]).all() for n, now in zip([64, 65], stack.arrays()["weights_0"], strict=True))
+    squad.leave({64, 65}, steps=1e9)
+    assert not squad.stacks
+
+
+def test_a_member_is_expected_to_train_as_long_again_as_it_came_through() -> None:
+    assert [Schedule(LOSS, 30).ahead(epoch) for epoch in (0, 1, 20)] == [30, 29, 10]
+    assert [Schedule(LOSS, 30, expected_epochs=4.5).ahead(epoch) for epoch in (0, 1, 9, 27)] == [4.5, 3.5, 9, 3]
 
 
 @pytest.mark.slow

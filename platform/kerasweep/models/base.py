@@ -74,7 +74,7 @@ class Frame:
 
     Attributes:
         params: of the model.
-        units: layer -> units of its output that each member has; layers that all members fill are left out.
+        units: layer -> units of its output that each member has; empty if all members fill all layers.
         widths: dropout layer -> units of its input that each member has, likewise.
         active: last layer of a block of layers -> whether each member has the block.
         blocks: last layer of a block -> its first layer.
@@ -90,15 +90,16 @@ class Frame:
 class Stackable(Protocol):
     """What a family knows of its models without building each of them.
 
-    ``size`` tells what goes together, ``frame`` makes room for several members, and ``weights``, ``knobs`` and
-    ``seeds`` are what a member brings into it: its initial values in the order of the frame's trainable and other
-    variables (None where it has none), the settings of layers that may differ (``layer/setting``), and the seeds of its
-    dropout layers. All are what ``ModelBuilder.build`` gives for the same parameters and seed.
+    ``size`` tells what goes together, ``frame`` makes room for several members, a roomy one such that other members are
+    likely to need the same (and so the same compiled program), and ``weights``, ``knobs`` and ``seeds`` are what a
+    member brings into it: its initial values in the order of the frame's trainable and other variables (None where it
+    has none), the settings of layers that may differ (``layer/setting``), and the seeds of its dropout layers. All are
+    what ``ModelBuilder.build`` gives for the same parameters and seed.
     """
 
     def size(self, params: Params) -> Size: ...
 
-    def frame(self, members: Sequence[Params]) -> Frame: ...
+    def frame(self, members: Sequence[Params], *, roomy: bool) -> Frame: ...
 
     def weights(self, params: Params, seed: int, frame: Frame) -> tuple[list[Array | None], list[Array | None]]: ...
 

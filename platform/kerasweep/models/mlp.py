@@ -113,15 +113,15 @@ class StackedMlp:
         edges = [self._features, *hidden, self.inputs.outputs]
         return Size(kind, hidden, sum(a * b for a, b in itertools.pairwise(edges)))
 
-    def frame(self, members: Sequence[Params]) -> Frame:
-        """As deep and wide as the largest member."""
+    def frame(self, members: Sequence[Params], *, roomy: bool) -> Frame:
+        """As deep and wide as the largest member, widths rounded up if it is to be roomy."""
         hidden = [widths(params) for params in members]
         depth = max(map(len, hidden))
         if len({len(each) for each in hidden}) > 1:  # a layer that some lack must be as wide as what goes around it
             largest = [max(max(each, default=0) for each in hidden)] * depth
         else:
             largest = [max(each[layer] for each in hidden) for layer in range(depth)]
-        if len(set(hidden)) > 1:  # something is filled up anyway; with few different sizes programs are met again
+        if roomy:
             largest = [_rounded(units) for units in largest]
         params: dict[str, ParamValue] = {
             **members[0],
@@ -133,12 +133,13 @@ class StackedMlp:
         drops = _drops(params)
         ends = [f"dropout_{layer}" if drops else f"activation_{layer}" for layer in range(1, depth + 1)]
         own = [(*each, *[0] * (depth - len(each))) for each in hidden]
-        uneven = [any(each[layer] != largest[layer] for each in own) for layer in range(depth)]
+        uneven = roomy or len(set(hidden)) > 1
+        missing = any(0 in each for each in own)
         return Frame(
             params=params,
-            units={f"activation_{i + 1}": [each[i] for each in own] for i in range(depth) if uneven[i]},
-            widths={f"dropout_{i + 1}": [each[i] for each in own] for i in range(depth) if uneven[i] and drops},
-            active={ends[i]: [each[i] > 0 for each in own] for i in range(depth) if any(not each[i] for each in own)},
+            units={f"activation_{i + 1}": [each[i] for each in own] for i in range(depth) if uneven},
+            widths={f"dropout_{i + 1}": [each[i] for each in own] for i in range(depth) if uneven and drops},
+            active={ends[i]: [each[i] > 0 for each in own] for i in range(1, depth) if missing},
             blocks={end: f"hidden_{i + 1}" for i, end in enumerate(ends)},
         )
 

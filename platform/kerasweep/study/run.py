@@ -179,7 +179,7 @@ class StudyRun:
             self.observer.note(f"members of a cohort: {self._allocation.reason}")
         try:
             place = SearchPlace(self._session, self._allocation, self._storage, self.id)
-            work = self._work(search_schedule(self.spec))
+            work = self._work(search_schedule(self.spec, self._allocation.cohort))
             watchers = Watchers(self.tracker, self.observer, lambda: self._aside.submit(_import_ahead))
             self.searched = run_search(self.spec, work, place, watchers, self._mutable, earlier)
             self._keep(self.searched)

@@ -47,13 +47,16 @@ class Searched:
 INTERRUPTED = "interrupted"
 
 
-def search_schedule(spec: PipelineSpec) -> Schedule:
-    """What the trainer obeys during the search."""
+def search_schedule(spec: PipelineSpec, cohort: int) -> Schedule:
+    """What the trainer obeys during the search, with so many members in a cohort."""
+    trials = search_size(spec)
+    expected, _ = expected_epochs(spec.search.scheduler, trials, spec.search.max_epochs, cohort)
     return Schedule(
         objective=spec.objective,
         epochs=spec.search.max_epochs,
         early_stopping=spec.training.early_stopping,
         order_seed=derive(spec.search.seed, "order"),
+        expected_epochs=expected / trials,
     )
 
 

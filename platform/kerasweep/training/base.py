@@ -135,12 +135,23 @@ class Schedule:
         early_stopping: None trains all epochs.
         order_seed: of the order of the mini-batches. All trials of a study share it: they are compared on the same
             sequence of rows (common random numbers), and a cohort needs one order for all its members.
+        expected_epochs: of a member, on average, where some are stopped before their last; None for all epochs. How
+            members share programs depends on it, for a program has to pay in the epochs that it trains.
     """
 
     objective: Objective
     epochs: int
     early_stopping: EarlyStopping | None = None
     order_seed: int = 0
+    expected_epochs: float | None = None
+
+    def ahead(self, epoch: int) -> float:
+        """Epochs that a member has still before it, on average, after so many: as many again as it came through.
+
+        That is what rungs whose epochs are powers of a number make likely, and other rules are no stricter later on.
+        """
+        expected = self.epochs if self.expected_epochs is None else self.expected_epochs
+        return min(self.epochs - epoch, max(expected - epoch, epoch))
 
 
 class Trainer(Protocol):

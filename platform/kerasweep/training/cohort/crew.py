@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from kerasweep.models.base import ModelBuilder, Size, Stackable, optimizer_of
+from kerasweep.models.base import Frame, ModelBuilder, Size, optimizer_of
 from kerasweep.models.families import FamilyBuilder
 from kerasweep.spec.families import TRAINING_PARAMETERS
 from kerasweep.training.base import Array, Member, TrainingArrays
@@ -16,17 +18,50 @@ from kerasweep.training.cohort import blueprint, optimizers
 from kerasweep.training.cohort.errors import Unstackable
 from kerasweep.training.cohort.packing import Cost, Run, Work, cost_of, pack, together
 from kerasweep.training.cohort.shapes import Programs, Shape
-from kerasweep.training.cohort.stack import Stack
+from kerasweep.training.cohort.stack import Stack, gather
 from kerasweep.training.failures import reason
 
 
-@dataclass(frozen=True)
+@dataclass
 class Squad:
-    """A stack, the size of its mini-batches, and what it costs."""
+    """A run in training.
 
-    stack: Stack
+    Attributes:
+        stacks: that its members are in, all of one size.
+        batch: the size of their mini-batches.
+        cost: what one of them costs.
+    """
+
+    stacks: list[Stack]
     batch: int
     cost: Cost
+
+    def leave(self, numbers: Container[int], steps: float) -> None:
+        """Members end; the others are gathered if that saves something.
+
+        Args:
+            numbers: of members that have ended, in this squad or another.
+            steps: that those left have before them.
+        """
+        for stack in self.stacks:
+            stack.leave(numbers)
+        left = sum(len(stack.numbers) for stack in self.stacks)
+        if not left:
+            self.stacks = []
+            return
+        before = self.stacks[0].size
+        size = self.cost.resized(left, before, steps)
+        if size < before or math.ceil(left / size) < len(self.stacks):
+            self.stacks = gather(self.stacks, size)
+
+    def restore(self, taken: Sequence[tuple[Mapping[str, Array], Mapping[str, Any]]]) -> None:
+        """Takes over the stacks of a squad of the same members.
+
+        Args:
+            taken: what each one's ``arrays`` and ``host`` gave.
+        """
+        first = self.stacks[0]
+        self.stacks = [first.restored(arrays, host) for arrays, host in taken]
 
 
 @dataclass(frozen=True)
@@ -50,7 +85,7 @@ def batch_size(member: Member) -> int:
 
 
 def muster(
-    models: ModelBuilder, members: Sequence[Member], data: TrainingArrays, epochs: int, programs: Programs
+    models: ModelBuilder, members: Sequence[Member], data: TrainingArrays, epochs: float, programs: Programs
 ) -> Crew:
     """Takes a cohort apart.
 
@@ -58,7 +93,7 @@ def muster(
         models: builds the members' models.
         members: of the cohort.
         data: that they train on.
-        epochs: that each of them trains at most.
+        epochs: that each of them trains, on average.
         programs: of this process.
     """
     if isinstance(models, FamilyBuilder):
@@ -67,75 +102,98 @@ def muster(
 
 
 def _family(
-    models: FamilyBuilder, members: Sequence[Member], data: TrainingArrays, epochs: int, programs: Programs
+    models: FamilyBuilder, members: Sequence[Member], data: TrainingArrays, epochs: float, programs: Programs
 ) -> Crew:
     """Models of a family need not be built one by one: their sizes are known, and smaller ones are filled up."""
     stackable = models.stackable
     kinds: defaultdict[tuple[Hashable, int], list[tuple[Member, Size]]] = defaultdict(list)
+    settings: dict[int, optimizers.Settings] = {}
     alone: dict[int, str] = {}
     for member in members:
         size = stackable.size(member.params)
         try:
-            optimizers.settings_from(*optimizer_of(member.params))
+            settings[member.number] = optimizers.settings_from(*optimizer_of(member.params))
         except Unstackable as unstackable:
             alone[member.number] = str(unstackable)
             continue
         kinds[size.kind, batch_size(member)].append((member, size))
+    roomy = len({size.hidden for group in kinds.values() for _, size in group}) > 1
+    ground = _Ground(models, data, programs, settings, optimizers.slots(list(settings.values())))
     squads = []
     for (_, batch), group in kinds.items():
         work = Work(epochs, len(data.x), min(batch, len(data.x)))
         for run in pack([size for _, size in group], work):
-            squads += _framed(models, stackable, [group[i][0] for i in run.members], run, data, programs)
+            own = [group[i][0] for i in run.members]
+            frame = stackable.frame([member.params for member in own], roomy=roomy)
+            squads.append(_framed(ground, frame, own, run))
     return Crew(tuple(squads), alone, {})
 
 
-def _framed(
-    models: FamilyBuilder,
-    stackable: Stackable,
-    members: Sequence[Member],
-    run: Run,
-    data: TrainingArrays,
-    programs: Programs,
-) -> list[Squad]:
-    """Stacks of family members, filled up to the largest of them all."""
-    frame = stackable.frame([member.params for member in members])
-    template = models.build(frame.params, 0)
+@dataclass(frozen=True)
+class _Ground:
+    """What the stacks of a cohort of one family have in common.
+
+    Attributes:
+        models: the family.
+        data: that they train on.
+        programs: of this process.
+        settings: member -> its optimiser.
+        keeps: what all of these together keep. Every stack keeps it, and so needs the same program as other stacks.
+    """
+
+    models: FamilyBuilder
+    data: TrainingArrays
+    programs: Programs
+    settings: Mapping[int, optimizers.Settings]
+    keeps: optimizers.Slots
+
+
+def _framed(ground: _Ground, frame: Frame, members: Sequence[Member], run: Run) -> Squad:
+    """A run of family members in a frame."""
+    stackable, data = ground.models.stackable, ground.data
+    template = ground.models.build(frame.params, 0)
     model = blueprint.examine(template, data.x, data.y)
     batch = batch_size(members[0])
     names = tuple(tuple(sorted(each)) for each in (frame.units, frame.widths, frame.active))
     key = (blueprint.signature(model, data.x), batch, names)
-    spent = cost_of(model, batch)
-    squads = []
-    for places in run.stacks:
-        own = [members[place] for place in places]
-        values = [stackable.weights(member.params, member.seed, frame) for member in own]
-        shape = Shape(
-            model=model,
-            key=key,
-            blocks=frame.blocks,
-            units={
-                layer: _mask(template.get_layer(layer).output.shape[-1], [units[place] for place in places])
-                for layer, units in frame.units.items()
-            },
-            widths={layer: np.array([units[i] for i in places], np.int32) for layer, units in frame.widths.items()},
-            active={layer: np.array([has[i] for i in places], np.float32) for layer, has in frame.active.items()},
-            sizes=[
-                ([_extent(each) for each in trainable], [_extent(each) for each in rest]) for trainable, rest in values
-            ],
+    values = [stackable.weights(member.params, member.seed, frame) for member in members]
+    shape = Shape(
+        model=model,
+        key=key,
+        optimizers=[ground.settings[member.number] for member in members],
+        blocks=frame.blocks,
+        units={layer: _mask(template.get_layer(layer).output.shape[-1], units) for layer, units in frame.units.items()},
+        widths={layer: np.array(units, np.int32) for layer, units in frame.widths.items()},
+        active={layer: np.array(has, np.float32) for layer, has in frame.active.items()},
+        sizes=[([_extent(each) for each in trainable], [_extent(each) for each in rest]) for trainable, rest in values],
+    )
+    parts = [
+        blueprint.Part(
+            optimizer=optimizer,
+            knobs=stackable.knobs(member.params, frame),
+            seeds={layer: (seed, 0) for layer, seed in stackable.seeds(member.seed, frame).items()},
+            trainable=tuple(np.zeros(0) if each is None else each for each in trainable),
+            others=tuple(np.zeros(0) if each is None else each for each in rest),
         )
-        parts = [
-            blueprint.Part(
-                optimizer=optimizers.settings_from(*optimizer_of(member.params)),
-                knobs=stackable.knobs(member.params, frame),
-                seeds={layer: (seed, 0) for layer, seed in stackable.seeds(member.seed, frame).items()},
-                trainable=tuple(np.zeros(0) if each is None else each for each in trainable),
-                others=tuple(np.zeros(0) if each is None else each for each in rest),
-            )
-            for member, (trainable, rest) in zip(own, values, strict=True)
-        ]
-        stack = Stack(shape, [member.number for member in own], parts, programs, run.size)
-        squads.append(Squad(stack, batch, spent))
-    return squads
+        for member, optimizer, (trainable, rest) in zip(members, shape.optimizers, values, strict=True)
+    ]
+    numbers = [member.number for member in members]
+    return Squad(_stacks(shape, numbers, parts, ground.keeps, ground.programs, run), batch, cost_of(model, batch))
+
+
+def _stacks(
+    shape: Shape,
+    numbers: Sequence[int],
+    parts: Sequence[blueprint.Part],
+    keeps: optimizers.Slots,
+    programs: Programs,
+    run: Run,
+) -> list[Stack]:
+    """Of a run whose members are these."""
+    return [
+        Stack(shape, rows, [numbers[row] for row in rows], [parts[row] for row in rows], keeps, programs, run.size)
+        for rows in run.stacks
+    ]
 
 
 def _mask(room: int, units: Sequence[int]) -> Array:
@@ -148,7 +206,7 @@ def _extent(values: Array | None) -> tuple[int, ...] | None:
 
 
 def _built(
-    models: ModelBuilder, members: Sequence[Member], data: TrainingArrays, epochs: int, programs: Programs
+    models: ModelBuilder, members: Sequence[Member], data: TrainingArrays, epochs: float, programs: Programs
 ) -> Crew:
     """Any other models are built, each, and those that turn out the same go together."""
     groups: defaultdict[tuple[Hashable, int], list[tuple[int, blueprint.Part]]] = defaultdict(list)
@@ -175,11 +233,10 @@ def _built(
         groups[key].append((member.number, part))
     squads = []
     for key, group in groups.items():
-        shape = Shape(templates[key], key)
+        numbers, parts = zip(*group, strict=True)
+        shape = Shape(templates[key], key, [part.optimizer for part in parts])
         spent = cost_of(shape.model, key[1])
-        work = Work(epochs, len(data.x), min(key[1], len(data.x)))
-        run = together(len(group), spent, work)
-        for places in run.stacks:
-            numbers, parts = zip(*(group[place] for place in places), strict=True)
-            squads.append(Squad(Stack(shape, numbers, parts, programs, run.size), key[1], spent))
+        run = together(len(group), spent, Work(epochs, len(data.x), min(key[1], len(data.x))))
+        keeps = optimizers.slots(shape.optimizers)
+        squads.append(Squad(_stacks(shape, numbers, parts, keeps, programs, run), key[1], spent))
     return Crew(tuple(squads), alone, failed)

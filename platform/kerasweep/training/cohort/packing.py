@@ -3,8 +3,8 @@
 A program costs a second or two to compile, a step a little for every layer, and every member the arithmetic of the
 program's largest one. So members of one kind are sorted by size and cut into runs, a program each, where the sum of
 these is least. A run trains in stacks that are just large enough to make little of what a step costs: they fit a core's
-cache, spread over threads, and share the program. A stack that members have left is made smaller only where the
-arithmetic saved is worth another program.
+cache, spread over threads, and share the program. When members have left, the others are gathered into as few stacks as
+hold them, and into smaller ones where the arithmetic saved is worth another program.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _LARGEST_FIRST = np.array(SIZES[::-1])[:, None]
 
 @dataclass(frozen=True)
 class Work:
-    """How much training a cohort is in for."""
+    """How much training a cohort is in for; its members train so many epochs, on average."""
 
-    epochs: int
+    epochs: float
     rows: int
     batch: int
 
@@ -64,7 +64,7 @@ class Cost:
     step: Any
     member: Any
 
-    def sized(self, members: Any, steps: int) -> tuple[Array, Array]:
+    def sized(self, members: Any, steps: float) -> tuple[Array, Array]:
         """Slots of each stack that so many members train in, and the seconds of them all; each ``(choices,)``."""
         sizes = _LARGEST_FIRST
         enough = np.maximum(1, _BUSY * self.step / self.member)
@@ -74,9 +74,20 @@ class Cost:
         best = seconds.argmin(axis=0)
         return sizes[best, 0], np.take_along_axis(seconds, best[None], axis=0)[0]
 
-    def shrinks(self, members: int, fewer: int, steps: int) -> bool:
-        """Whether a smaller program saves more than it costs in the steps that are left."""
-        return bool(steps * (members - fewer) * self.member > self.program)
+    def resized(self, members: int, slots: int, steps: float) -> int:
+        """Slots of each stack that so many members should go on in.
+
+        Args:
+            members: that are left.
+            slots: of each stack until now; any other number needs another program.
+            steps: that they have before them.
+        """
+
+        def seconds(size: int) -> float:
+            stacks = math.ceil(members / size)
+            return float((size != slots) * self.program + steps * stacks * (self.step + size * self.member))
+
+        return min((slots, *(size for size in SIZES if size < slots)), key=seconds)
 
 
 def cost(depth: int, products: Any, batch: int) -> Cost:

@@ -23,11 +23,14 @@ _VALIDATED = 2**20
 
 @dataclass(frozen=True)
 class Shape:
-    """A stack's common shape, and what of it each member fills. For members of the same size there is nothing to fill.
+    """What the stacks of a run have in common, and what of it each member of the run fills and begins with.
+
+    Members of the same size have nothing to fill.
 
     Attributes:
         model: the template, as large as the largest member.
         key: of programs; equal for stacks that can share one.
+        optimizers: each member's.
         blocks: see ``layers.Padding``.
         units: layer -> ``(members, units)``, likewise; and the next two.
         widths: dropout layer -> ``(members,)``.
@@ -38,6 +41,7 @@ class Shape:
 
     model: Model
     key: Hashable
+    optimizers: Sequence[optimizers.Settings]
     blocks: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, Array] = field(default_factory=dict)
     widths: Mapping[str, Array] = field(default_factory=dict)
@@ -65,8 +69,3 @@ class Programs:
         while len(self._programs) > self._KEPT:
             self._programs.pop(next(iter(self._programs)))
         return program
-
-
-def fitting(members: int) -> int:
-    """The smallest size of a stack that holds so many members."""
-    return next((size for size in SIZES if size >= members), members)

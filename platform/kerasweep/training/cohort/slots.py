@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,9 +56,9 @@ class Slot:
         }
 
     @classmethod
-    def restored(cls, state: Mapping[str, Any], optimizers_by_row: Mapping[int, Settings]) -> Slot:
-        """What ``to_state`` gave."""
-        own = optimizers_by_row[state["origin"]]
+    def restored(cls, state: Mapping[str, Any], optimizers: Sequence[Settings]) -> Slot:
+        """What ``to_state`` gave; each row's optimiser as it began."""
+        own = optimizers[state["origin"]]
         rate = own.learning_rate if state["rate"] is None else state["rate"]
         seeds = {layer: (int(seed), int(count)) for layer, (seed, count) in state["seeds"].items()}
         optimizer = replace(own, learning_rate=rate, coefficients=state["coefficients"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,7 @@ from kerasweep.training.base import Array
 from kerasweep.training.cohort import optimizers, philox
 from kerasweep.training.cohort.blueprint import Part
 from kerasweep.training.cohort.program import Epoch, Fixed, Rows, State
-from kerasweep.training.cohort.shapes import Programs, Shape, fitting
+from kerasweep.training.cohort.shapes import Programs, Shape
 from kerasweep.training.cohort.slots import Slot
 
 Tensor = Any
@@ -23,24 +24,33 @@ class Stack:
     """Members that train as one program.
 
     Args:
-        shape: what they have in common.
-        numbers: of the members, one a part.
+        shape: of the run that they belong to.
+        rows: of the shape, one a member.
+        numbers: of the members.
         parts: what each brings.
+        keeps: what their optimisers keep at least, and maybe some of other stacks.
         programs: where compiled programs are kept.
         size: slots; copies fill those that are left.
     """
 
     def __init__(
-        self, shape: Shape, numbers: Sequence[int], parts: Sequence[Part], programs: Programs, size: int
+        self,
+        shape: Shape,
+        rows: Sequence[int],
+        numbers: Sequence[int],
+        parts: Sequence[Part],
+        keeps: optimizers.Slots,
+        programs: Programs,
+        size: int,
     ) -> None:
         self._shape = shape
         self._programs = programs
         self._slots = [
             Slot(number, part.optimizer, dict(part.knobs), dict(part.seeds), row, row)
-            for row, (number, part) in enumerate(zip(numbers, parts, strict=True))
+            for row, number, part in zip(rows, numbers, parts, strict=True)
         ]
         self._clock = optimizers.Clock([0] * len(parts), [1.0] * len(parts))
-        self._keeps = optimizers.slots([part.optimizer for part in parts])
+        self._keeps = keeps
         from keras import ops
 
         trainable = [
@@ -205,19 +215,11 @@ class Stack:
         slot.change(params)
         self._make_room([slot.optimizer])
 
-    def leave(self, numbers: Container[int], pays: Callable[[int, int], bool]) -> None:
-        """Members end; the others are gathered into a smaller stack if that pays.
-
-        Args:
-            numbers: of members that have ended, in this stack or another.
-            pays: whether it does, for a size and a smaller one.
-        """
-        staying = [i for i, slot in enumerate(self._slots) if slot.number is not None and slot.number not in numbers]
+    def leave(self, numbers: Container[int]) -> None:
+        """Members end, of this stack or another; their slots stay."""
         for slot in self._slots:
             if slot.number is not None and slot.number in numbers:
                 slot.number = None
-        if staying and (fewer := fitting(len(staying))) < self.size and pays(self.size, fewer):
-            self._resize(staying, fewer)
 
     def arrays(self) -> dict[str, Array]:
         """The whole state, by name."""
@@ -233,21 +235,22 @@ class Stack:
             "products": self._clock.products,
         }
 
-    def restore(self, arrays: Mapping[str, Array], host: Mapping[str, Any]) -> None:
-        """Takes over what ``arrays`` and ``host`` gave; called before the first epoch."""
+    def restored(self, arrays: Mapping[str, Array], host: Mapping[str, Any]) -> Stack:
+        """The stack of the same run that gave ``arrays`` and ``host``."""
         from keras import ops
 
-        parts = {slot.row: slot.optimizer for slot in self._slots}
-        self._slots = [Slot.restored(state, parts) for state in host["slots"]]
-        self._clock = optimizers.Clock(list(host["steps"]), list(host["products"]))
-        self._keeps = optimizers.Slots(**host["keeps"])
+        stack = copy.copy(self)
+        stack._slots = [Slot.restored(state, self._shape.optimizers) for state in host["slots"]]
+        stack._clock = optimizers.Clock(list(host["steps"]), list(host["products"]))
+        stack._keeps = optimizers.Slots(**host["keeps"])
 
         def listed(kind: str) -> list[Tensor]:
             count = sum(name.startswith(f"{kind}_") for name in arrays)
             return [ops.convert_to_tensor(arrays[f"{kind}_{i}"]) for i in range(count)]
 
-        self._state = {kind: listed(kind) for kind in self._state}
-        self._best = listed("kept")
+        stack._state = {kind: listed(kind) for kind in self._state}
+        stack._best = listed("kept")
+        return stack
 
     def _make_room(self, arriving: Sequence[optimizers.Settings]) -> None:
         """Adds what the optimisers of arriving members need: a momentum where all had none, clipping likewise."""
@@ -335,6 +338,34 @@ class Stack:
                 value = value[tuple(slice(extent) for extent in size)]
             own.append(np.array(value))
         return tuple(own)
+
+
+def gather(stacks: Sequence[Stack], size: int) -> list[Stack]:
+    """The members of stacks of one run, in as few stacks of so many slots as hold them."""
+    from keras import ops
+
+    slots = [slot for stack in stacks for slot in stack._slots]
+    for stack in stacks:
+        stack._make_room([slot.optimizer for slot in slots])
+    whole = copy.copy(stacks[0])
+    whole._slots = slots
+    whole._clock = optimizers.Clock(
+        [steps for stack in stacks for steps in stack._clock.steps],
+        [product for stack in stacks for product in stack._clock.products],
+    )
+    if len(stacks) > 1:
+        whole._state = {
+            kind: [ops.concatenate(values) for values in zip(*(stack._state[kind] for stack in stacks), strict=True)]
+            for kind in whole._state
+        }
+        whole._best = [ops.concatenate(values) for values in zip(*(stack._best for stack in stacks), strict=True)]
+    staying = [i for i, slot in enumerate(slots) if slot.number is not None]
+    gathered = []
+    for start in range(0, len(staying), size):
+        stack = copy.copy(whole)
+        stack._resize(staying[start : start + size], size)
+        gathered.append(stack)
+    return gathered
 
 
 def copy_members(stacks: Sequence[Stack], copies: Mapping[int, Copy]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +25,7 @@ from kerasweep.training.base import (
 from kerasweep.training.cohort.crew import Squad, muster
 from kerasweep.training.cohort.program import Rows
 from kerasweep.training.cohort.shapes import Programs
-from kerasweep.training.cohort.stack import copy_members
+from kerasweep.training.cohort.stack import Stack, copy_members
 from kerasweep.training.failures import reason
 from kerasweep.training.keras_trainer import KerasTrainer
 from kerasweep.training.order import epoch_order
@@ -145,10 +144,14 @@ class _Training:
     def _living(self) -> set[int]:
         return self._members.keys() - self._outcomes.keys()
 
+    @property
+    def _stacks(self) -> list[Stack]:
+        return [stack for squad in self._squads.values() for stack in squad.stacks]
+
     def _muster(self, resume: Snapshot | None) -> Mapping[int, str]:
         """Takes the cohort apart; returns why some members' models could not be built."""
         members = list(self._members.values())
-        crew = muster(self._trainer.models, members, self._data, self._schedule.epochs, self._trainer._programs)
+        crew = muster(self._trainer.models, members, self._data, self._schedule.ahead(0), self._trainer._programs)
         self._squads = dict(enumerate(crew.squads))
         if resume is None:
             self._send_alone(crew.alone)
@@ -174,25 +177,28 @@ class _Training:
         order = epoch_order(self._schedule.order_seed, self._epoch, len(self._data.x))
         metrics: dict[int, Metrics] = {}
         failures: dict[int, str] = {}
-        largest_first = sorted(self._squads, reverse=True)
+        # The largest first, but one of each program before the others: they would only wait for it to be compiled.
+        turns = sorted(
+            ((place, i, stack) for i, squad in self._squads.items() for place, stack in enumerate(squad.stacks)),
+            key=lambda turn: (turn[0], -turn[1]),
+        )
         running = [
-            (i, self._pool.submit(self._squads[i].stack.epoch, rows, order, self._squads[i].batch))
-            for i in largest_first
+            (i, stack, self._pool.submit(stack.epoch, rows, order, self._squads[i].batch)) for _, i, stack in turns
         ]
-        for i, future in running:
+        for i, stack, future in running:
             error = future.exception()
             if error is None:
                 metrics |= future.result()
             elif not isinstance(error, Exception):
                 raise error
             else:
-                numbers, mapped = self._squads[i].stack.numbers, self._squads[i].stack.mapped
-                del self._squads[i]
+                self._squads[i].stacks.remove(stack)
                 if self._epoch == 0:  # what a stack cannot do, fit may
-                    cause = f"layer {', '.join(mapped)}: {reason(error)}" if mapped else reason(error)
-                    self._send_alone(dict.fromkeys(numbers, cause))
+                    layers = f"layer {', '.join(stack.mapped)}: " if stack.mapped else ""
+                    self._send_alone(dict.fromkeys(stack.numbers, layers + reason(error)))
                 else:
-                    failures |= dict.fromkeys(numbers, reason(error))
+                    failures |= dict.fromkeys(stack.numbers, reason(error))
+        self._squads = {i: squad for i, squad in self._squads.items() if squad.stacks}
         for number, solo in self._solos.items():
             result = solo.epoch()
             if isinstance(result, str):
@@ -216,8 +222,8 @@ class _Training:
             except (FloatingPointError, KeyError) as error:
                 del metrics[number]
                 failures[number] = reason(error)
-        for squad in self._squads.values():
-            squad.stack.keep_best(improved)
+        for stack in self._stacks:
+            stack.keep_best(improved)
         stopped = [number for number in metrics if self._progress[number].stopped_early]
         return [
             *(self._end(number, Status.FAILED, why) for number, why in sorted(failures.items())),
@@ -228,24 +234,23 @@ class _Training:
         """Carries a decision out, and lets go of those who have ended."""
         for number in sorted(decision.stop & self._living):
             self._end(number, Status.STOPPED)
-        copy_members([squad.stack for squad in self._squads.values()], decision.copies)
+        copy_members(self._stacks, decision.copies)
         for target, copy in decision.copies.items():
             self._progress[target].follow(self._progress[copy.source])
-        for i, squad in list(self._squads.items()):
-            steps = (self._schedule.epochs - self._epoch) * math.ceil(len(self._data.x) / squad.batch)
-            squad.stack.leave(self._outcomes.keys(), functools.partial(squad.cost.shrinks, steps=steps))
-            if not squad.stack.numbers:
-                del self._squads[i]
+        for squad in self._squads.values():
+            steps = self._schedule.ahead(self._epoch) * math.ceil(len(self._data.x) / squad.batch)
+            squad.leave(self._outcomes.keys(), steps)
+        self._squads = {i: squad for i, squad in self._squads.items() if squad.stacks}
         for number in self._solos.keys() & self._outcomes.keys():
             self._solos.pop(number).abandon()
 
     def _change(self) -> None:
         """Replays the changes of hyperparameters that are due."""
-        for squad in self._squads.values():
-            for number in squad.stack.numbers:
+        for stack in self._stacks:
+            for number in stack.numbers:
                 for change in self._members[number].changes:
                     if change.epoch == self._epoch:
-                        squad.stack.change(number, change.params)
+                        stack.change(number, change.params)
 
     def _end(self, number: int, status: Status, why: str = "") -> Outcome:
         """A member ends."""
@@ -266,7 +271,7 @@ class _Training:
     def _best(self, number: int) -> tuple[Array, ...]:
         if number in self._solos:
             return self._solos[number].best()
-        return next(s.stack.best(number) for s in self._squads.values() if number in s.stack.numbers)
+        return next(stack.best(number) for stack in self._stacks if number in stack.numbers)
 
     def _forget(self) -> None:
         """Of many members, the weights of the best ones are kept once they have ended."""
@@ -284,7 +289,8 @@ class _Training:
     def _snapshot(self) -> Snapshot:
         arrays: dict[str, Array] = {}
         for i, squad in self._squads.items():
-            arrays |= {f"squad_{i}_{name}": array for name, array in squad.stack.arrays().items()}
+            for place, stack in enumerate(squad.stacks):
+                arrays |= {f"squad_{i}_{place}_{name}": array for name, array in stack.arrays().items()}
         solos = {number: solo.snapshot() for number, solo in self._solos.items() if number in self._living}
         for number, snapshot in solos.items():
             arrays |= {f"solo_{number}_{name}": array for name, array in snapshot.arrays.items()}
@@ -295,7 +301,7 @@ class _Training:
             "epoch": self._epoch,
             "progress": [[number, progress.to_state()] for number, progress in self._progress.items()],
             "ended": [[number, outcome.status, outcome.reason] for number, outcome in self._outcomes.items()],
-            "squads": [[i, squad.stack.host()] for i, squad in self._squads.items()],
+            "squads": [[i, [stack.host() for stack in squad.stacks]] for i, squad in self._squads.items()],
             "solos": [[number, snapshot.state] for number, snapshot in solos.items()],
         }
         return Snapshot(arrays, state)
@@ -316,7 +322,9 @@ class _Training:
         hosts = dict(state["squads"])
         self._squads = {i: squad for i, squad in self._squads.items() if i in hosts}
         for i, squad in self._squads.items():
-            squad.stack.restore(_under(f"squad_{i}_", snapshot.arrays), hosts[i])
+            squad.restore(
+                [(_under(f"squad_{i}_{place}_", snapshot.arrays), host) for place, host in enumerate(hosts[i])]
+            )
         for number, own in state["solos"]:
             self._solos[number] = self._solo(number, Snapshot(_under(f"solo_{number}_", snapshot.arrays), own))
 
