@@ -35,7 +35,7 @@ from quality.methods import way as way_of
 PACKAGES = ("kerasweep", "tensorflow", "keras", "ray", "optuna", "scikit-optimize")
 ROOT = RESULTS.parent.parent
 
-# Members of a cohort, for the number of trials.
+# Members of a cohort, as far as the epochs that rungs plan depend on them: what hyperband makes its largest bracket.
 _COMPARED = 27
 
 WAYS = {

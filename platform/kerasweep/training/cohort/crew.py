@@ -69,7 +69,7 @@ class Crew:
     """How a cohort trains.
 
     Attributes:
-        squads: the stacks.
+        squads: members that train in stacks.
         alone: members that train by themselves, with what of their model has no stacked form.
         failed: members whose model could not be built, with the reason.
     """

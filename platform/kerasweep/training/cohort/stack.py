@@ -374,8 +374,8 @@ def copy_members(stacks: Sequence[Stack], copies: Mapping[int, Copy]) -> None:
     prepared = []
     for stack in stacks:
         own = {
-            target: (homes[copy.source], copy.source, copy.params)
-            for target, copy in copies.items()
+            target: (homes[each.source], each.source, each.params)
+            for target, each in copies.items()
             if homes.get(target) is stack
         }
         if own:
