@@ -1,6 +1,6 @@
 # What a newcomer, a contributor and CI type. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo env test lint format lock wheel clean
+.PHONY: help demo env test test-all lint format lock audit wheel docs clean
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -12,15 +12,26 @@ PYTHON ?= $(shell for name in python3.11 python3 python; do \
 	if $$name -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then echo $$name; break; fi; done)
 
 help: ## list these targets
-	@grep -hE '^[a-z]+:.* ## ' $(MAKEFILE_LIST) | sed 's/:.* ## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.* ## ' $(MAKEFILE_LIST) | sed 's/:.* ## /\t/' | expand -t 10
 
 demo: env ## tune, test, export and register a network for California housing
 	$(BIN)/kerasweep run pipelines/california_housing.yaml
 
 env: $(VENV)/.installed ## the virtual environment, as locked
 
-test: env ## every test, the slow ones too
-	$(BIN)/pytest
+# First and alone, what measures processor time; then two halves side by side, since most tests keep one core busy.
+MEASURING := tests/unit/test_guards.py
+
+test: env ## every feature, in three quarters of an hour on two cores
+test: CASES := -m 'not thorough'
+test-all: env ## and all further cases, tests/thorough.txt
+
+test test-all:
+	$(BIN)/pytest $(MEASURING)
+	@half=$$(mktemp) && { \
+	$(BIN)/pytest $(CASES) tests/contract tests/unit --ignore=$(MEASURING) > $$half 2>&1 & \
+	$(BIN)/pytest $(CASES) tests/faults tests/integration; here=$$?; \
+	wait $$!; there=$$?; cat $$half; rm $$half; test $$here -eq 0 && test $$there -eq 0; }
 
 lint: env ## style, format, types, import layers
 	$(BIN)/ruff check .
@@ -33,16 +44,26 @@ format: env ## rewrite the code in the common format
 	$(BIN)/ruff format .
 
 lock: env ## pin what pyproject.toml asks for; UPGRADE=1 takes the newest versions
-	$(BIN)/uv pip compile pyproject.toml --quiet $(if $(UPGRADE),--upgrade) --extra search --extra onnx --extra jax --extra server --extra dev \
+	$(BIN)/uv pip compile pyproject.toml --quiet $(if $(UPGRADE),--upgrade) --extra search --extra onnx --extra jax --extra server --extra docs --extra dev \
 		--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --output-file requirements.lock
+
+# uv audits projects and scripts, so the lock file becomes a script that needs exactly these versions.
+audit: env ## known vulnerabilities of the locked packages; asks osv.dev, so it needs a network
+	@script=$$(mktemp --suffix=.py) && trap 'rm -f "$$script"' EXIT && { \
+		printf '# /// script\n# requires-python = "==3.11.*"\n# dependencies = [\n'; \
+		sed -nE 's/^([A-Za-z0-9._-]+==[^ ;\\]+).*/#     "\1",/p' requirements.lock; \
+		printf '# ]\n# ///\n'; } > "$$script" && $(BIN)/uv audit --script "$$script"
 
 wheel: env ## dist/kerasweep-….whl
 	rm -rf build dist
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist . >/dev/null
 	@ls dist/*.whl
 
+docs: env ## the documentation site, in docs/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file docs/mkdocs.yml
+
 clean: ## remove what was built; the studies under mlruns/ stay
-	rm -rf $(VENV) build dist platform/kerasweep.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf $(VENV) build dist docs/site platform/kerasweep.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache
 	find platform tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -196,10 +196,13 @@ def measure(case: Case, cores: int, epochs: int, rounds: int, *, alone: bool) ->
 
 def stacks(case: Case, size: int, epochs: int) -> tuple[int, ...]:
     """How a cohort is taken apart."""
+    from kerasweep.records import Direction, Objective
+    from kerasweep.training import Schedule
     from kerasweep.training.cohort.crew import muster
     from kerasweep.training.cohort.stack import Programs
 
-    crew = muster(case.models, case.cohort(size).members, case.data, epochs, Programs())
+    schedule = Schedule(Objective("val_loss", Direction.MINIMIZE), epochs)
+    crew = muster(case.models, case.cohort(size).members, case.data, schedule, Programs())
     return tuple(stack.size for squad in crew.squads for stack in squad.stacks)
 
 

@@ -118,7 +118,8 @@ class Work:
 def search(work: Work, way: str, seed: int) -> None:
     """One study, in this process; prints what was seen as JSON."""
     from kerasweep.spec import load_pipeline
-    from kerasweep.study.run import Destination, Origin, StudyRun
+    from kerasweep.study.origin import Destination, Origin
+    from kerasweep.study.run import StudyRun
 
     searcher, scheduler = WAYS[way]
     watch = Watch()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
+import re
 import signal
-import socket
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+from postgresql import PostgreSQL, Unavailable
+from postgresql import postgresql as running
+
+# How long an example takes says more of what else the machine does.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -33,6 +37,25 @@ if _SHARED.is_dir():
     os.environ.setdefault("KERASWEEP_DATA", str(_SHARED))
 
 
+@pytest.hookimpl(tryfirst=True)  # before marks decide what runs
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks the further cases of ``thorough.txt``; a line of it that fits no test of its file is an error."""
+    here = Path(__file__).parent
+    listed = (here / "thorough.txt").read_text().splitlines()
+    patterns = {line: re.compile(re.escape(line).replace(r"\*", ".*")) for line in listed if line and line[0] != "#"}
+    whole_files = not any("::" in argument for argument in config.args) and not config.option.keyword
+    fitting = set()
+    for item in items:
+        name = f"{item.path.relative_to(here)}::{item.name}" if item.path.is_relative_to(here) else ""
+        if found := [line for line, pattern in patterns.items() if pattern.fullmatch(name)]:
+            item.add_marker(pytest.mark.thorough)
+            fitting.update(found)
+    collected = {str(item.path.relative_to(here)) for item in items if item.path.is_relative_to(here)}
+    missing = [line for line in patterns if line not in fitting and line.partition("::")[0] in collected]
+    if whole_files and missing:
+        raise pytest.UsageError(f"lines of thorough.txt must fit tests. Received: {', '.join(missing)}")
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the working tree."""
@@ -40,11 +63,13 @@ def repository() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every test starts in an empty folder, so that none writes into the working tree or depends on where it began, and
-    with the default store: ``mlflow.set_tracking_uri`` in one test leaves its address in the environment."""
+    leaves the default store to what comes next: ``mlflow.set_tracking_uri`` keeps its address in the environment, where
+    a module's fixtures would find it."""
     monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 @pytest.fixture
@@ -54,53 +79,17 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def _program(name: str) -> Path | None:
-    """A PostgreSQL program; Debian keeps the server's own out of the path."""
-    found = shutil.which(name)
-    if found:
-        return Path(found)
-    return max(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), default=None)
+@pytest.fixture(scope="session")
+def postgresql(postgresql_server: PostgreSQL) -> str:
+    """The SQLAlchemy URI of an empty PostgreSQL database on a server of its own; skips where none can run."""
+    return postgresql_server.uri
 
 
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """The SQLAlchemy URI of an empty PostgreSQL database on a server of its own; skips where none can run."""
-    initdb, pg_ctl = _program("initdb"), _program("pg_ctl")
-    if initdb is None or pg_ctl is None:
-        pytest.skip("PostgreSQL's server programs (initdb, pg_ctl) are not installed")
-    pytest.importorskip("psycopg2", reason="the PostgreSQL driver is not installed: pip install 'kerasweep[server]'")
-    as_user: list[str] = []
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        runuser = shutil.which("runuser")
-        known = subprocess.run(["id", "postgres"], capture_output=True, check=False).returncode == 0
-        if runuser is None or not known:
-            pytest.skip("PostgreSQL does not run as root, and there is no user postgres to run it as")
-        as_user = [runuser, "-u", "postgres", "--"]
-    with tempfile.TemporaryDirectory(prefix="kerasweep-postgresql-") as name:
-        folder = Path(name)  # pytest's own temporary folders are closed to other users
-        if as_user:
-            shutil.chown(folder, "postgres")
-        yield from _database_server(folder, as_user, initdb, pg_ctl)
-
-
-def _database_server(folder: Path, as_user: list[str], initdb: Path, pg_ctl: Path) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    data, log = folder / "data", folder / "log"
-
-    def call(*command: str | Path) -> None:
-        # To a file and not to a pipe: the server inherits it and would hold the pipe open.
-        with (folder / "output").open("w+") as output:
-            done = subprocess.run([*as_user, *map(str, command)], stdout=output, stderr=output, cwd=folder, check=False)
-            output.seek(0)
-            if done.returncode:
-                pytest.fail(f"{command[0]} failed: {output.read()}{log.read_text() if log.exists() else ''}")
-
-    call(initdb, "--pgdata", data, "--username", "kerasweep", "--auth", "trust", "--no-sync")
-    options = f"-h 127.0.0.1 -p {port} -k {folder} -F"
-    call(pg_ctl, "--pgdata", data, "--log", log, "--options", options, "--wait", "start")
+def postgresql_server() -> Iterator[PostgreSQL]:
+    """A PostgreSQL server of its own, which can be stopped and started; skips where none can run."""
     try:
-        yield f"postgresql+psycopg2://kerasweep@127.0.0.1:{port}/postgres"
-    finally:
-        call(pg_ctl, "--pgdata", data, "--mode", "immediate", "--wait", "stop")
+        with running() as server:
+            yield server
+    except Unavailable as reason:
+        pytest.skip(str(reason))

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from kerasweep.dispatch.base import Ended, Next, Reported
-from kerasweep.records import Direction, Metrics, Objective, Standing, Status, Trial
+from kerasweep.records import Direction, Objective, Standing, Status
 from kerasweep.scheduling import (
     Overlap,
     asha_rungs,
@@ -36,9 +35,10 @@ from kerasweep.spec.schedulers import (
     SchedulerSpec,
 )
 from kerasweep.spec.searchers import SearcherSpec
+from kerasweep.study.budget import Budget
 from kerasweep.study.events import Silent
-from kerasweep.study.ledger import Budget, Ledger, Watchers
-from kerasweep.tracking.base import StudyHeader
+from kerasweep.study.ledger import Ledger, Watchers
+from kerasweep.tracking import Untracked
 from kerasweep.training.base import Cohort
 from quality.benchmark import Benchmark
 from quality.simulation import Step
@@ -107,37 +107,6 @@ def _overlap(scheduler: SchedulerSpec, max_epochs: int, workers: int, cohort: in
     return replace(usual, lag=math.ceil(workers * max_epochs / expected))
 
 
-class _Untracked:
-    """A tracker that keeps nothing."""
-
-    def start(self, header: StudyHeader) -> None:
-        """Ignored."""
-
-    def begin_trial(self, trial: Trial) -> None:
-        """Ignored."""
-
-    def log_epochs(self, number: int, first_epoch: int, metrics: Sequence[Metrics]) -> None:
-        """Ignored."""
-
-    def end_trial(self, trial: Trial) -> None:
-        """Ignored."""
-
-    def log_files(self, files: Sequence[Path], folder: str, trial: int | None = None) -> None:
-        """Ignored."""
-
-    def log_summary(self, summary: Mapping[str, object]) -> None:
-        """Ignored."""
-
-    def end(self, status: str) -> None:
-        """Ignored."""
-
-    def flush(self, trials: bool = True) -> None:
-        """Nothing waits to be written."""
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
 class _Group:
     """A cohort in training."""
 
@@ -189,7 +158,7 @@ class Ours:
                 last_epochs=last_epochs(setting.scheduler, epochs, cohort),
             ),
             seed=seed,
-            watchers=Watchers(_Untracked(), Silent()),
+            watchers=Watchers(Untracked(), Silent()),
             fixed={},
         )
         self._groups: dict[int, _Group] = {}  # by the numbers of living members

@@ -6,6 +6,7 @@
     ├── ModelError (ValueError)         a model cannot be built from these parameters
     ├── ResourceError (RuntimeError)    the machine or cluster lacks what was asked for
     ├── TrackingError (RuntimeError)    the tracking store cannot be opened, read or written
+    ├── StorageError (RuntimeError)     what a study keeps on disk cannot be read or written, or is another's
     ├── StudyError (RuntimeError)       a study ended without a winner
     │   └── StudyNotFound (LookupError) no study of that name is in the store
     ├── DeliveryError (RuntimeError)    a model could not be retrained, exported or registered
@@ -19,6 +20,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+_LONGEST = 1000  # characters of a message, or of a path in a document; twice the longest that lists all valid names
 
 
 class KerasweepError(Exception):
@@ -46,7 +49,12 @@ class Problem:
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
         where = ".".join(str(part) for part in self.path)
-        return ": ".join(part for part in (place, where, self.message) if part)
+        return ": ".join(_readable(part) for part in (place, where, self.message) if part)
+
+
+def _readable(text: str) -> str:
+    """A text without its middle, where it is too long to read: what was received may be as long as the file."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 200]} … {text[-200:]}"
 
 
 class SpecError(KerasweepError, ValueError):
@@ -76,6 +84,10 @@ class ResourceError(KerasweepError, RuntimeError):
 
 class TrackingError(KerasweepError, RuntimeError):
     """The tracking store cannot be opened, read or written."""
+
+
+class StorageError(KerasweepError, RuntimeError):
+    """What a study keeps on disk cannot be read or written, or is in use."""
 
 
 class StudyError(KerasweepError, RuntimeError):

@@ -73,7 +73,10 @@ def ended(trial: Trial, history: tuple[Metrics, ...], status: Status = Status.FI
     values = {epoch: metrics.get("val_loss", math.nan) for epoch, metrics in enumerate(history, 1)}
     epoch = Objective("val_loss", Direction.MINIMIZE).best(values)
     value = None if epoch is None else values[epoch]
-    return replace(trial, status=status, reason=reason, history=history, value=value, epoch=epoch, seconds=1.25)
+    end = trial.started + 10
+    return replace(
+        trial, status=status, reason=reason, history=history, value=value, epoch=epoch, seconds=1.25, ended=end
+    )
 
 
 def same(a: object, b: object) -> None:

@@ -6,6 +6,7 @@ import math
 import pickle
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ import keras
 import numpy as np
 import pytest
 
-from kerasweep.models import FamilyBuilder, Inputs, ModelBuilder, UserBuilder
+from kerasweep.data.rows import take
+from kerasweep.models import FamilyBuilder, Head, Inputs, ModelBuilder, UserBuilder
 from kerasweep.records import Direction, Objective, Params, ParamValue, Status
+from kerasweep.spec.learning_rates import ConstantRate, CosineRate, RateSchedule
+from kerasweep.spec.methods import Neuroevolution
 from kerasweep.spec.pipeline import EarlyStopping
 from kerasweep.spec.vocabulary import Task
 from kerasweep.training import (
@@ -22,8 +26,10 @@ from kerasweep.training import (
     CohortTrainer,
     Decision,
     EpochReport,
+    Evolution,
     KerasTrainer,
     Member,
+    NeuroevolutionTrainer,
     Outcome,
     Schedule,
     Snapshot,
@@ -31,9 +37,17 @@ from kerasweep.training import (
     TrainingArrays,
     snapshots,
 )
+from kerasweep.training.learning_rates import Rates
 from kerasweep.training.order import epoch_order
 
+
+def evolving(models: ModelBuilder, schedule: Schedule) -> Trainer:
+    return NeuroevolutionTrainer(models, schedule, Evolution(Neuroevolution(population=6, parents=2, batch=40)))
+
+
+# By gradients, so with the same numbers; and all.
 TRAINERS: dict[str, Callable[[ModelBuilder, Schedule], Trainer]] = {"keras": KerasTrainer, "cohort": CohortTrainer}
+ALL = {**TRAINERS, "neuroevolution": evolving}
 
 INPUTS = Inputs((4,), Task.REGRESSION, 1)
 LOSS = Objective("val_loss", Direction.MINIMIZE)
@@ -46,6 +60,18 @@ def arrays(validation: bool = True) -> TrainingArrays:
     x = rng.normal(size=(ROWS + 20, 4)).astype("float32")
     y = (x @ np.array([[1.0], [-2.0], [0.5], [0.0]]) + rng.normal(0, 0.3, (ROWS + 20, 1))).astype("float32")
     return TrainingArrays(x[:ROWS], y[:ROWS], (x[ROWS:], y[ROWS:]) if validation else None)
+
+
+def data_of(kind: str) -> TrainingArrays:
+    """The arrays, shared out where a model has several inputs and outputs."""
+    data = arrays()
+    if kind != "several inputs and outputs" or data.validation is None:
+        return data
+
+    def parts(x: Any, y: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        return {"wide": x[:, :3], "deep": x[:, 1:]}, {"main": y, "aux": (y > 0).astype("float32")}
+
+    return TrainingArrays(*parts(data.x, data.y), parts(*data.validation))
 
 
 @keras.saving.register_keras_serializable("kerasweep_contract")
@@ -82,8 +108,30 @@ def eager() -> keras.Model:
     return model
 
 
-def by_user(function: Callable[..., keras.Model]) -> UserBuilder:
-    return UserBuilder(function, Path(), INPUTS)
+def several(input_shape: Any, weight: float = 0.3) -> keras.Model:
+    """A network of two inputs and two outputs of different tasks, as the Functional API has it."""
+    wide, deep = (keras.Input(shape, name=name) for name, shape in input_shape.items())
+    hidden = keras.layers.Dropout(0.2)(keras.layers.Dense(6, "relu")(deep))
+    main = keras.layers.Dense(1, name="main", kernel_regularizer="l2")(keras.layers.Concatenate()([wide, hidden]))
+    aux = keras.layers.Dense(1, "sigmoid", name="aux")(hidden)
+    model = keras.Model([wide, deep], [main, aux])
+    losses = {"main": "mse", "aux": "binary_crossentropy"}
+    weights = {"main": 1 - weight, "aux": weight}
+    model.compile(keras.optimizers.Adam(0.02), losses, weights, {"main": ["mae"], "aux": ["accuracy"]})
+    return model
+
+
+def by_user(function: Callable[..., keras.Model], inputs: Inputs = INPUTS) -> UserBuilder:
+    return UserBuilder(function, Path(), inputs)
+
+
+SEVERAL = Inputs(
+    (4,),
+    Task.REGRESSION,
+    1,
+    shapes={"wide": (3,), "deep": (3,)},
+    heads={"main": Head(Task.REGRESSION, 1), "aux": Head(Task.BINARY, 1)},
+)
 
 
 FAMILY = FamilyBuilder("mlp", INPUTS)
@@ -92,9 +140,19 @@ MODELS: dict[str, tuple[ModelBuilder, Params]] = {
     "plain": (FAMILY, PLAIN),
     "momentum": (FAMILY, {"optimizer": "sgd", "momentum": 0.9, "nesterov": True, "learning_rate": 0.02, "l2": 0.01}),
     "dropout and batch normalisation": (FAMILY, {"dropout": 0.3, "batch_norm": True, "n_hidden": 2, "n_neurons": 6}),
+    "linear": (FamilyBuilder("linear", INPUTS), {"learning_rate": 0.02, "l1": 0.01, "l2": 0.02}),
+    "wide and deep": (
+        FamilyBuilder("wide_deep", Inputs((4,), Task.REGRESSION, 1, wide=(0, 1), deep=(1, 2, 3))),
+        {"learning_rate": 0.02, "n_neurons": 5, "aux_weight": 0.2, "dropout": 0.2, "l2": 0.01},
+    ),
+    "residual": (
+        FamilyBuilder("auto", INPUTS),
+        {"architecture": "residual", "n_neurons": 3, "dropout": 0.2, "batch_norm": True, "l2": 0.01},
+    ),
     "subclassed": (by_user(subclassed), {"learning_rate": 0.02}),
     "compiled": (by_user(compiled), {"rate": 0.03}),
     "eager": (by_user(eager), {}),
+    "several inputs and outputs": (by_user(several, SEVERAL), {"weight": 0.4}),
 }
 
 
@@ -139,6 +197,11 @@ def make(request: pytest.FixtureRequest) -> Callable[[ModelBuilder, Schedule], T
     return TRAINERS[request.param]
 
 
+@pytest.fixture(params=ALL)
+def any_of(request: pytest.FixtureRequest) -> Callable[[ModelBuilder, Schedule], Trainer]:
+    return ALL[request.param]
+
+
 def only(outcomes: tuple[Outcome, ...]) -> Outcome:
     (outcome,) = outcomes
     assert outcome.number == 3
@@ -152,22 +215,36 @@ def same(a: Outcome, b: Outcome) -> None:
         np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.parametrize("kind", MODELS)
-def test_every_epoch_is_reported_once_and_a_resumed_cohort_goes_on_bit_by_bit(make, kind: str, tmp_path: Path) -> None:
+EVOLVING = (
+    "plain",
+    "wide and deep",
+    "compiled",
+    "several inputs and outputs",
+)  # others have no form for populations, or add nothing
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [*((name, kind) for name in TRAINERS for kind in MODELS), *(("neuroevolution", k) for k in EVOLVING)],
+)
+def test_every_epoch_is_reported_once_and_a_resumed_cohort_goes_on_bit_by_bit(
+    name: str, kind: str, tmp_path: Path
+) -> None:
     builder, params = MODELS[kind]
-    trainer = make(builder, plan())
+    trainer = ALL[name](builder, plan())
     book = Book(tmp_path)
-    whole = only(trainer.train(cohort(params), arrays(), book))
+    data = data_of(kind)
+    whole = only(trainer.train(cohort(params), data, book))
     assert book.epochs == list(range(1, EPOCHS + 1))
     assert book.last == [False] * (EPOCHS - 1) + [True]
     assert whole.status is Status.FINISHED
     assert list(whole.history) == book.metrics
 
-    same(only(trainer.train(cohort(params), arrays(), Book())), whole)  # the same cohort, the same numbers
+    same(only(trainer.train(cohort(params), data, Book())), whole)  # the same cohort, the same numbers
 
     for epoch in range(1, EPOCHS + 1):
         rest = Book()
-        same(only(trainer.train(cohort(params), arrays(), rest, book.saved(epoch))), whole)
+        same(only(trainer.train(cohort(params), data, rest, book.saved(epoch))), whole)
         assert rest.epochs == book.epochs[epoch:]
         assert rest.metrics == book.metrics[epoch:]
         assert rest.last == book.last[epoch:]
@@ -176,7 +253,7 @@ def test_every_epoch_is_reported_once_and_a_resumed_cohort_goes_on_bit_by_bit(ma
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_numbers_are_those_of_a_plain_loop(make, kind: str) -> None:
     builder, params = MODELS[kind]
-    data, schedule = arrays(), plan(2)
+    data, schedule = data_of(kind), plan(2)
     book = Book()
     outcome = only(make(builder, schedule).train(cohort(params), data, book))
 
@@ -190,8 +267,11 @@ def test_the_numbers_are_those_of_a_plain_loop(make, kind: str) -> None:
         for start in range(0, ROWS, BATCH):
             rows = order[start : start + BATCH]
             model.reset_metrics()
-            for name, value in model.train_on_batch(data.x[rows], data.y[rows], return_dict=True).items():
-                means[name] += (float(value) ** 2 if name == "rmse" else float(value)) * len(rows) / ROWS
+            batch = (take(data.x, rows), take(data.y, rows))
+            for name, value in model.train_on_batch(*batch, return_dict=True).items():
+                # Keras means the loss of each of several outputs over batches, all else over rows.
+                share = 1 / math.ceil(ROWS / BATCH) if name.endswith("_loss") else len(rows) / ROWS
+                means[name] += (float(value) ** 2 if name == "rmse" else float(value)) * share
         if "rmse" in means:
             means["rmse"] **= 0.5
         assert data.validation is not None
@@ -206,11 +286,97 @@ def test_the_numbers_are_those_of_a_plain_loop(make, kind: str) -> None:
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
+def plain_rate(learning_rate: float = 0.03) -> keras.Model:
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5, "tanh"), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(learning_rate), "mse")
+    return model
+
+
+STEPS = math.ceil(ROWS / BATCH)
+HORIZON = 6  # epochs; so many are not trained here
+decays = keras.optimizers.schedules
+
+# Schedule -> its options, and what the rate 1 is to become, said by Keras or by hand.
+SCHEDULES: dict[str, tuple[Params, Callable[[int], float]]] = {
+    "constant": ({"warmup_epochs": 1.5}, lambda step: min(1, (step + 1) / (1.5 * STEPS))),
+    "exponential": (
+        {"decay_rate": 0.3, "decay_epochs": 2},
+        decays.ExponentialDecay(1.0, decay_steps=2 * STEPS, decay_rate=0.3),
+    ),
+    "piecewise": ({}, lambda step: 1.0 if step < 3 * STEPS else 0.1),
+    "one_cycle": (
+        {"final_share": 0.2},
+        lambda step: np.interp(step, [0, 2.4 * STEPS, 4.8 * STEPS, 6 * STEPS], [0.1, 1, 0.1, 0.01]),
+    ),
+    "cosine": ({"final_factor": 0.2}, decays.CosineDecay(1.0, HORIZON * STEPS, alpha=0.2)),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "builder"),
+    [*((name, FAMILY) for name in SCHEDULES), ("cosine", by_user(plain_rate))],
+    ids=[*SCHEDULES, "cosine of a builder's model"],
+)
+def test_the_learning_rate_follows_its_schedule_from_any_epoch_and_however_many_there_are(
+    make, name: str, builder: ModelBuilder, tmp_path: Path
+) -> None:
+    options, factor = SCHEDULES[name]
+    members = cohort({"learning_rate": 0.03, "schedule": name, **options})
+    schedule = replace(plan(), rates=Rates(horizon=HORIZON))
+    data, book = arrays(), Book(tmp_path)
+    whole = only(make(builder, schedule).train(members, data, book))
+
+    model = builder.build({"learning_rate": 0.03}, 5)
+    for epoch in range(EPOCHS):
+        order = epoch_order(schedule.order_seed, epoch, ROWS)
+        for batch in range(STEPS):
+            rows = order[batch * BATCH : (batch + 1) * BATCH]
+            model.optimizer.learning_rate = 0.03 * float(factor(epoch * STEPS + batch))
+            model.train_on_batch(data.x[rows], data.y[rows])
+        assert data.validation is not None
+        loss = model.evaluate(*data.validation, verbose=0, return_dict=True)["loss"]
+        assert whole.history[epoch]["val_loss"] == pytest.approx(loss, rel=1e-4)
+
+    same(only(make(builder, schedule).train(members, data, Book(), book.saved(3))), whole)
+    shorter = only(make(builder, replace(schedule, epochs=2)).train(members, data, Book()))
+    assert shorter.history == whole.history[:2]
+
+
+def test_a_study_s_schedule_holds_where_a_trial_says_no_other(make) -> None:
+    def history(schedule: RateSchedule, params: Params, **of: Any) -> tuple[Any, ...]:
+        rates = Rates(schedule, **of)
+        return only(make(FAMILY, replace(plan(2), rates=rates)).train(cohort(PLAIN | params), arrays(), Book())).history
+
+    cosine = history(CosineRate(final_factor=0.5), {})
+    assert cosine == history(ConstantRate(), {"schedule": "cosine", "final_factor": 0.5})
+    assert cosine == history(CosineRate(), {"final_factor": 0.5})
+    assert cosine != history(CosineRate(), {})
+    assert history(ConstantRate(), {}) == history(ConstantRate(), {"schedule": "cosine"}, parameters=())
+
+
+def test_a_model_with_a_schedule_of_its_own_fails_under_another_one(make) -> None:
+    constant = only(make(by_user(compiled), plan(1)).train(cohort({}), arrays(), Book()))
+    assert constant.status is Status.FINISHED
+    for builder in (compiled, explodes_late):  # the second one has a form for training together
+        schedule = replace(plan(1), rates=Rates(CosineRate()))
+        outcome = only(make(by_user(builder), schedule).train(cohort({}), arrays(), Book()))
+        assert outcome.status is Status.FAILED
+        assert outcome.reason.startswith(
+            "ModelError: a model whose optimizer has a schedule of its own must train with the schedule constant."
+        )
+
+
+def test_an_option_that_the_schedule_does_not_have_fails_the_member(make) -> None:
+    outcome = only(make(FAMILY, plan(1)).train(cohort({"decay_rate": 0.5}), arrays(), Book()))
+    assert outcome.status is Status.FAILED
+    assert outcome.reason.endswith("must have the options set for it. Received: decay_rate with constant")
+
+
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_weights_are_those_of_the_best_epoch(make, kind: str) -> None:
     builder, params = MODELS[kind]
     book = Book()
-    outcome = only(make(builder, plan()).train(cohort(params), arrays(), book))
+    outcome = only(make(builder, plan()).train(cohort(params), data_of(kind), book))
     losses = [metrics["val_loss"] for metrics in book.metrics]
     assert outcome.value == min(losses)
     assert outcome.epoch == losses.index(min(losses)) + 1
@@ -218,23 +384,23 @@ def test_the_weights_are_those_of_the_best_epoch(make, kind: str) -> None:
         np.testing.assert_array_equal(ours, then)
     model = builder.build(cohort(params).members[0].params, 99)  # other initial weights
     model.set_weights(list(outcome.weights))
-    validation = arrays().validation
+    validation = data_of(kind).validation
     assert validation is not None
     assert model.evaluate(*validation, verbose=0, return_dict=True)["loss"] == pytest.approx(outcome.value, rel=1e-5)
 
 
-def test_a_maximised_objective_keeps_the_highest(make) -> None:
+def test_a_maximised_objective_keeps_the_highest(any_of) -> None:
     schedule = plan(objective=Objective("val_mae", Direction.MAXIMIZE))
-    outcome = only(make(FAMILY, schedule).train(cohort(PLAIN), arrays(), Book()))
+    outcome = only(any_of(FAMILY, schedule).train(cohort(PLAIN), arrays(), Book()))
     curve = [metrics["val_mae"] for metrics in outcome.history]
     assert outcome.value == max(curve)
     assert outcome.epoch == curve.index(max(curve)) + 1
 
 
 @pytest.mark.parametrize("stop_at", [1, 3, EPOCHS])
-def test_a_decision_ends_a_member_at_its_epoch(make, stop_at: int) -> None:
+def test_a_decision_ends_a_member_at_its_epoch(any_of, stop_at: int) -> None:
     book = Book(stop_at=stop_at)
-    outcome = only(make(FAMILY, plan()).train(cohort(PLAIN), arrays(), book))
+    outcome = only(any_of(FAMILY, plan()).train(cohort(PLAIN), arrays(), book))
     assert book.epochs == list(range(1, stop_at + 1))
     # At the last epoch there is nothing left to stop.
     assert outcome.status is (Status.FINISHED if stop_at == EPOCHS else Status.STOPPED)
@@ -263,10 +429,10 @@ def test_early_stopping_ends_where_keras_would(make) -> None:
     assert book.last == [False] * epoch + [True]
 
 
-def test_without_validation_the_last_epoch_counts(make) -> None:
+def test_without_validation_the_last_epoch_counts(any_of) -> None:
     book = Book()
     schedule = plan(4, EarlyStopping(patience=1))
-    outcome = only(make(FAMILY, schedule).train(cohort({"learning_rate": 0.02}), arrays(False), book))
+    outcome = only(any_of(FAMILY, schedule).train(cohort({"learning_rate": 0.02}), arrays(False), book))
     assert (outcome.status, outcome.epoch, outcome.value) == (Status.FINISHED, 4, None)
     assert len(outcome.history) == 4
     assert not any(name.startswith("val_") for name in outcome.history[0])
@@ -274,10 +440,10 @@ def test_without_validation_the_last_epoch_counts(make) -> None:
         np.testing.assert_array_equal(ours, then)
 
 
-def test_epochs_and_studies_differ_in_their_order(make) -> None:
+def test_epochs_and_studies_differ_in_their_order(any_of) -> None:
     def history(order_seed: int) -> tuple[Any, ...]:
         schedule = Schedule(LOSS, 2, None, order_seed)
-        return only(make(FAMILY, schedule).train(cohort({"learning_rate": 0.02}), arrays(), Book())).history
+        return only(any_of(FAMILY, schedule).train(cohort({"learning_rate": 0.02}), arrays(), Book())).history
 
     assert history(1) == history(1)
     assert history(1) != history(2)
@@ -318,10 +484,10 @@ def raises(kind: str) -> keras.Model:
     raise RuntimeError(message)  # the line that the reason names
 
 
-def test_an_exception_in_a_builder_fails_the_member_and_names_the_line(make) -> None:
+def test_an_exception_in_a_builder_fails_the_member_and_names_the_line(any_of) -> None:
     def reason(kind: str) -> str:
         book = Book()
-        outcome = only(make(by_user(raises), plan()).train(cohort({"kind": kind}), arrays(), book))
+        outcome = only(any_of(by_user(raises), plan()).train(cohort({"kind": kind}), arrays(), book))
         assert (outcome.status, book.epochs, outcome.weights) == (Status.FAILED, [], ())
         return outcome.reason
 
@@ -348,10 +514,10 @@ def test_a_model_that_does_not_fit_fails_the_member(
     assert outcome.reason.startswith(reason)
 
 
-def test_a_missing_objective_fails_the_member_and_lists_what_there_is(make) -> None:
+def test_a_missing_objective_fails_the_member_and_lists_what_there_is(any_of) -> None:
     book = Book()
     schedule = plan(objective=Objective("val_f1", Direction.MAXIMIZE))
-    outcome = only(make(by_user(compiled), schedule).train(cohort({}), arrays(), book))
+    outcome = only(any_of(by_user(compiled), schedule).train(cohort({}), arrays(), book))
     assert outcome.status is Status.FAILED
     assert book.epochs == []
     listed = "must be a metric of the model (loss, miss, val_loss, val_miss). Received: val_f1"
@@ -366,7 +532,7 @@ def test_a_failure_leaves_nothing_behind_for_the_next_cohort(make) -> None:
     same(only(trainer.train(cohort(PLAIN), arrays(), Book())), before)
 
 
-def test_what_a_report_raises_ends_the_cohort(make) -> None:
+def test_what_a_report_raises_ends_the_cohort(any_of) -> None:
     class Ended(BaseException):
         pass
 
@@ -374,11 +540,11 @@ def test_what_a_report_raises_ends_the_cohort(make) -> None:
         raise Ended
 
     with pytest.raises(Ended):
-        make(FAMILY, plan()).train(cohort({}), arrays(), report)
+        any_of(FAMILY, plan()).train(cohort({}), arrays(), report)
 
 
-def test_a_trainer_crosses_process_borders(make) -> None:
-    trainer = make(FAMILY, plan(2))
+def test_a_trainer_crosses_process_borders(any_of) -> None:
+    trainer = any_of(FAMILY, plan(2))
     copy = pickle.loads(pickle.dumps(trainer))
     same(only(copy.train(cohort(PLAIN), arrays(), Book())), only(trainer.train(cohort(PLAIN), arrays(), Book())))
 

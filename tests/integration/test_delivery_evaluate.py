@@ -128,7 +128,7 @@ def test_predict_does_many_rows_in_batches_and_says_which_columns_lack() -> None
     np.testing.assert_allclose(together[-3:], predict(model, last), rtol=1e-5, atol=1e-5)
     with pytest.raises(DeliveryError, match="Received: none called rooms, city"):
         predict(model, {"age": houses.x["age"], "new": houses.x["new"]})
-    with pytest.raises(DeliveryError, match="this model takes named columns"):
+    with pytest.raises(DeliveryError, match="this model takes columns or arrays by name"):
         predict(model, np.zeros((3, 4)))
     with pytest.raises(DeliveryError, match="at least one row"):
         predict(model, {name: column[:0] for name, column in houses.x.items()})
@@ -184,6 +184,22 @@ def test_the_dummy_knows_the_mean_and_the_shares() -> None:
     assert dummy == pytest.approx({"loss": -(math.log(3 / 8) + math.log(2 / 8)) / 2, "accuracy": 0.5})
     regression = baselines(Split(x[:4], 3 * ones), Split(x[:4], ones), fit(x), Facts(Task.REGRESSION, 1))["dummy"]
     assert regression["mse"] == pytest.approx(4)
+
+
+def test_baselines_heed_weights() -> None:
+    x = np.arange(8, dtype="float32")[:, None]
+    y = np.array([0, 0, 0, 1, 1, 1, 1, 1], "int32")
+    weights = np.array([1, 1, 1, 1, 0, 0, 0, 0], "float32")
+    train, test = Split(x, y, weights), Split(x[:2], np.array([0, 1], "int32"))
+    facts = Facts(Task.MULTICLASS, 2, ("a", "b"))
+    result = baselines(train, test, fit(x), facts)
+    assert result["dummy"]["loss"] == pytest.approx(-(math.log(3 / 4) + math.log(1 / 4)) / 2)
+    some = baselines(Split(x[:4], y[:4]), test, fit(x), facts)
+    assert result["linear"]["loss"] == pytest.approx(some["linear"]["loss"], rel=1e-3)
+    line = Split(x, np.where(weights[:, None] > 0, 2 * x, 0).astype("float32"), weights)
+    exact = baselines(line, Split(x, 2 * x), fit(x), Facts(Task.REGRESSION, 1))
+    assert exact["linear"]["mse"] == pytest.approx(0, abs=1e-6)
+    assert exact["dummy"]["mse"] == pytest.approx(float(((2 * x - 3) ** 2).mean()))
 
 
 def test_baselines_live_with_gaps_and_with_a_label_that_never_varies() -> None:

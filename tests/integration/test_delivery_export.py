@@ -13,9 +13,11 @@ import tensorflow as tf
 
 from kerasweep.data.base import Facts, Rows
 from kerasweep.data.preprocessing import Preprocessing, fit
-from kerasweep.delivery import assemble, check_formats, compare, export, predict
+from kerasweep.delivery import assemble, check_formats, clear_drafts, compare, export, predict
 from kerasweep.delivery.formats import FORMATS
 from kerasweep.errors import DeliveryError
+from kerasweep.models import FamilyBuilder, Inputs
+from kerasweep.models.supervised import delivered
 from kerasweep.spec.vocabulary import EXPORT_FORMATS, Task
 
 PRICE = Facts(Task.REGRESSION, 1, targets=("price",))
@@ -73,14 +75,22 @@ def _convolutional(rows: Rows) -> keras.Model:
     return assemble(preprocessing, body)
 
 
+def _wide_and_deep(rows: Rows) -> keras.Model:
+    """The family's, whose auxiliary output is not delivered."""
+    preprocessing = fit(rows)
+    inputs = Inputs(preprocessing.feature_shape, Task.REGRESSION, 1, wide=(0, 1), deep=(3, 2, 1))
+    return assemble(preprocessing, delivered(FamilyBuilder("wide_deep", inputs).build({"aux_weight": 0.2}, 0)))
+
+
 @pytest.mark.parametrize(
     ("rows", "build", "facts", "formats"),
     [
         (_mixed(), _model, PRICE, ("keras", "saved_model", "litert")),
         (_numbers(), partial(_model, outputs=2), Facts(Task.REGRESSION, 2, targets=("a", "b")), EXPORT_FORMATS),
+        (_numbers(), _wide_and_deep, PRICE, EXPORT_FORMATS),
         (_images(), _convolutional, Facts(Task.MULTICLASS, 5, tuple("abcde")), EXPORT_FORMATS),
     ],
-    ids=["text and gaps", "two outputs", "images"],
+    ids=["text and gaps", "two outputs", "wide and deep", "images"],
 )
 def test_every_format_gives_the_same_predictions(
     rows: Rows, build: Callable[[Rows], keras.Model], facts: Facts, formats: tuple[str, ...], tmp_path: Path
@@ -153,6 +163,16 @@ class Moody(keras.layers.Layer):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         return x if tf.executing_eagerly() else x + 1.0
+
+
+def test_what_a_killed_process_was_writing_is_cleared_away(tmp_path: Path) -> None:
+    rows = _numbers()
+    path = export(_model(rows), ["keras"], tmp_path, rows, PRICE)["keras"]
+    (tmp_path / ".writing-12ab").mkdir()
+    (tmp_path / ".writing-12ab" / "model.keras").write_bytes(b"half")
+    clear_drafts(tmp_path)
+    assert list(tmp_path.iterdir()) == [path]
+    clear_drafts(tmp_path / "missing")
 
 
 def test_an_unfaithful_export_never_takes_the_place_of_a_faithful_one(tmp_path: Path) -> None:

@@ -1,8 +1,4 @@
-"""The README's examples, run as they are printed there; and what it says of options and defaults.
-
-A comment ``<!-- example: FOLDER/NAME -->`` stands before each fenced block of an example. A block whose name begins
-with ``$`` holds commands, which run in that folder; the others are its files, or answers to compare with.
-"""
+"""The README's examples, run as they are printed there; and what it says of options and defaults."""
 
 from __future__ import annotations
 
@@ -15,7 +11,6 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +19,7 @@ from typing import Any, get_args
 
 import pandas as pd
 import pytest
+from printed_examples import blocks, environment, shell
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
@@ -32,39 +28,23 @@ from kerasweep.spec import pipeline as sections
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text()
-_BLOCK = re.compile(r"<!-- example: (\w+)/(\S+) -->\n```\w+\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _BESIDE_FILES = {"result.json", "answer.json", "plan.txt", "serve", "request"}
 
 
-def blocks(example: str) -> dict[str, str]:
+def example_blocks(example: str) -> dict[str, str]:
     """The blocks of one example by name."""
-    found = {name: text for folder, name, text in _BLOCK.findall(README) if folder == example}
+    found = {block.name: block.text for block in blocks(README) if block.folder == example}
     assert found, f"the README has no example {example}"
     return found
 
 
 def written(example: str, folder: Path) -> dict[str, str]:
     """The blocks of one example, whose files now lie in the folder."""
-    parts = blocks(example)
+    parts = example_blocks(example)
     for name, text in parts.items():
         if not name.startswith("$") and name not in _BESIDE_FILES:
             (folder / name).write_text(text)
     return parts
-
-
-def environment() -> dict[str, str]:
-    """What a shell has in which the environment is active."""
-    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-
-
-def shell(commands: str, folder: Path) -> str:
-    """What the commands print on standard output; any that fails fails the test."""
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", commands],
-        cwd=folder, env=environment(), capture_output=True, text=True, timeout=500, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, f"{commands}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 def shape(value: Any) -> Any:
@@ -162,6 +142,17 @@ def test_your_own_model(project: Path) -> None:
 
 
 @pytest.mark.slow
+def test_several_inputs_and_outputs(project: Path) -> None:
+    written("several", project)
+
+    out = json.loads(shell("kerasweep run two_ways.yaml --json", project))
+
+    assert list(out["test"])[:2] == ["main_mse", "main_rmse"]
+    assert {"main_mse", "aux_mse"} <= set(out["baselines"]["linear"])
+    assert out["trials"]["failed"] == 0
+
+
+@pytest.mark.slow
 def test_from_python(project: Path) -> None:
     written("wine", project)
 
@@ -173,6 +164,17 @@ def test_from_python(project: Path) -> None:
     record = json.loads(line)
     assert record["status"] == "finished"
     assert record["top"][0]["params"].keys() == {"n_neurons", "activation", "learning_rate"}
+
+
+def test_with_scikit_learn(project: Path) -> None:
+    written("flowers", project)
+
+    out = shell("python flowers.py", project)
+
+    assert "'learning_rate'" in out, out
+    assert re.search(r"\['setosa' 'setosa' 'setosa'\]", out), out
+    assert "Total params" in out
+    assert not (project / "mlruns").exists()
 
 
 def portable(plan: str) -> list[str]:
@@ -188,7 +190,7 @@ def portable(plan: str) -> list[str]:
 
 def test_the_defaults_are_the_defaults(project: Path) -> None:
     written("defaults", project)
-    (project / "customers.csv").write_text(blocks("churn")["customers.csv"])
+    (project / "customers.csv").write_text(example_blocks("churn")["customers.csv"])
     full = load_pipeline(project / "churn.yaml").spec
     document = YAML(typ="safe").load(project / "churn.yaml")
     short = {key: document[key] for key in ("name", "model", "space")}
@@ -198,7 +200,7 @@ def test_the_defaults_are_the_defaults(project: Path) -> None:
 
 
 def test_every_key_is_in_the_file_of_defaults() -> None:
-    text = blocks("defaults")["churn.yaml"]
+    text = example_blocks("defaults")["churn.yaml"]
     document = YAML(typ="safe").load(text)
     missing = [f"{path}.{key}" for path, key in _keys(sections.PipelineSpec) if not re.search(rf"\b{key}\b:", text)]
     assert not missing
@@ -210,7 +212,7 @@ def _keys(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, str]]:
         key = field.alias or name
         kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)]
         below = [kind for kind in kinds if issubclass(kind, BaseModel)]
-        if key in ("searcher", "scheduler", "parameters"):
+        if key in ("searcher", "scheduler", "schedule", "parameters"):
             below = []
         yield path, key
         for kind in below:
@@ -218,11 +220,17 @@ def _keys(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    "kind", [*get_args(get_args(sections.SearcherSpec)[0]), *get_args(get_args(sections.SchedulerSpec)[0])]
+    "kind",
+    [
+        *get_args(get_args(sections.SearcherSpec)[0]),
+        *get_args(get_args(sections.SchedulerSpec)[0]),
+        *get_args(get_args(sections.RateSchedule)[0]),
+    ],
 )
-def test_searchers_and_schedulers_are_told_with_their_options(kind: Any) -> None:
+def test_searchers_schedulers_and_schedules_are_told_with_their_options(kind: Any) -> None:
     model = get_args(kind)[0]
-    options: Mapping[str, Any] = {name: field.default for name, field in model.model_fields.items() if name != "name"}
+    aside = ("name", "warmup_epochs", "warmup_share")  # a warm-up is told once
+    options: Mapping[str, Any] = {k: field.default for k, field in model.model_fields.items() if k not in aside}
     said = ", ".join(f"`{name}: {_shown(value)}`" for name, value in options.items())
     assert f"| `{model().name}` | {said}{' ' if said else ''}|" in README
 

@@ -215,14 +215,18 @@ def test_mlflow_holds_exactly_what_was_trained(finished: Finished, tmp_path: Pat
         assert (run.info.status, run.data.tags.get("kerasweep.reason", "")) == (ended, trial.reason)
         assert run.info.end_time >= run.info.start_time
         assert run.data.params == {name: str(value) for name, value in trial.params.items()}
-        for name in ("loss", "val_loss", "accuracy", "val_accuracy"):
+        for name in ("loss", "val_loss", "accuracy", "val_accuracy", "loss_ratio"):
             logged = {point.step: point.value for point in client.get_metric_history(run.info.run_id, name)}
             assert logged == dict(enumerate(trial.curve(name), 1))
+        losses = zip(trial.curve("loss"), trial.curve("val_loss"), strict=True)
+        assert trial.curve("loss_ratio") == pytest.approx([validation / training for training, validation in losses])
+        figures = [file.path for file in client.list_artifacts(run.info.run_id, "figures")]
+        assert figures == (["figures/learning_curve.png"] if trial.number in kept else [])
         files = [file.path for file in client.list_artifacts(run.info.run_id, "weights")]
         assert files == (["weights/cohort.npz"] if trial.number in kept else [])
 
-    figures = {Path(file.path).stem for file in client.list_artifacts(parent, "figures")}
-    assert {"best_over_time", "learning_curves"} <= figures
+    drawn = {Path(file.path).stem for file in client.list_artifacts(parent, "figures")}
+    assert {"best_over_time", "learning_curves"} <= drawn
     assert {path.path for path in client.list_artifacts(parent, "spec")} == {"spec/pipeline.json", "spec/pipeline.yaml"}
 
     record = open_store(finished.uri).load(finished.result.study)
@@ -306,7 +310,8 @@ def test_ctrl_c_ends_the_search_and_delivers_the_best(tmp_path: Path) -> None:
     assert record.status == "interrupted"
     assert [(t.status, t.reason) for t in record.trials] == [(Status.STOPPED, "interrupted")] * cohort
     assert told["best"]["value"] == min(t.value for t in record.trials if t.value is not None)
-    assert not list((tmp_path / "mlruns" / "checkpoints").iterdir())
+    (folder,) = (tmp_path / "mlruns" / "studies").iterdir()
+    assert {path.name for path in folder.iterdir()} == {"journal.jsonl", "lock", "weights", "checkpoints"}  # to go on
 
 
 @pytest.mark.parametrize("sign", ["search:", ""], ids=["searching", "starting"])

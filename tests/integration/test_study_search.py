@@ -21,14 +21,16 @@ from kerasweep.report import top
 from kerasweep.scheduling import bracket_of, hyperband_brackets
 from kerasweep.spec import pipeline_from_mapping
 from kerasweep.spec.pipeline import ResourcesSpec
+from kerasweep.study.budget import search_size
 from kerasweep.study.events import Progress
 from kerasweep.study.ledger import Watchers
-from kerasweep.study.run import KEPT_TRIALS, Origin, models_for
-from kerasweep.study.search import Searched, SearchPlace, run_search, search_schedule, search_size
+from kerasweep.study.origin import Origin, models_for
+from kerasweep.study.run import KEPT_TRIALS
+from kerasweep.study.search import Searched, SearchPlace, rates_of, run_search, search_schedule
 from kerasweep.tracking import StudyHeader
 from kerasweep.training import CohortTrainer, KerasTrainer, Trainer, snapshots
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 MOODY = """
 import keras
@@ -159,7 +161,10 @@ def search(session: RaySession, tmp_path_factory: pytest.TempPathFactory) -> Sea
         spec = pipeline_from_mapping(mapping, folder).spec
         data = load_search(spec.data, folder)
         allocation = session.allocation(spec, search_size(spec), data)
-        models, schedule = models_for(spec, data, Origin(folder)), search_schedule(spec, allocation.cohort)
+        models, schedule = (
+            models_for(spec, data, Origin(folder)),
+            search_schedule(spec, allocation.cohort, rates_of(spec, ())),
+        )
         trainer: Trainer = KerasTrainer(models, schedule)
         if allocation.cohort > 1:
             trainer = CohortTrainer(models, schedule, allocation.threads)

@@ -1,15 +1,18 @@
-"""Tracking against what people run: a server on PostgreSQL, a shared SQLite file, a served model, the UI."""
+"""Tracking against what people run: a server on PostgreSQL, a served model, the UI."""
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
 import math
 import os
+import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow_server import Server, free_port, stop, wait_for
 
 from kerasweep.errors import TrackingError
 from kerasweep.records import Direction, Objective, Status, Trial
@@ -45,57 +49,6 @@ def log_trials(tracker: Tracker, numbers: range) -> None:
         tracker.begin_trial(Trial(number, trial.params, trial.seed, started=trial.started))
         tracker.log_epochs(number, 1, HISTORY[:2])
         tracker.end_trial(trial)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for(url: str, process: subprocess.Popen[Any], log: Path) -> None:
-    deadline = time.monotonic() + 240
-    while True:
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-        except OSError:
-            time.sleep(0.5)
-        else:
-            return
-
-
-def stop(process: subprocess.Popen[Any]) -> None:
-    """Ends a process and its children, which are its process group."""
-    os.killpg(process.pid, signal.SIGTERM)
-    process.wait(timeout=30)
-
-
-class Server:
-    """An MLflow server on a PostgreSQL database, that can be stopped and started again on its port."""
-
-    def __init__(self, database: str, folder: Path) -> None:
-        self.port, self._database, self._folder = free_port(), database, folder
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self.start()
-
-    def start(self) -> None:
-        log = self._folder / "log"
-        options = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
-        options += ["--backend-store-uri", self._database, "--artifacts-destination", str(self._folder / "artifacts")]
-        with log.open("a") as stream:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "mlflow", "server", *options],
-                cwd=self._folder,
-                stdout=stream,
-                stderr=stream,
-                start_new_session=True,
-            )
-        wait_for(f"{self.uri}/health", self.process, log)
-
-    def stop(self) -> None:
-        stop(self.process)
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +153,7 @@ def test_a_model_is_registered_on_a_server(server: Server, tmp_path: Path) -> No
     tracker.close()
     network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     network.save(tmp_path / "network.keras")
-    from kerasweep.tracking.registry import Delivered
+    from kerasweep.tracking.model_folder import Delivered
 
     registry = open_registry(server.uri)
     rows = np.ones((3, 2), dtype=np.float32)
@@ -240,31 +193,6 @@ def test_a_study_straight_on_postgresql(database: str) -> None:
     check(database, "direct", 5)
 
 
-ONE_OF_EIGHT = """
-import sys
-from test_tracking_server import header, log_trials
-from kerasweep.tracking import open_tracker
-tracker = open_tracker(sys.argv[1], "together")
-tracker.start(header(f"study{sys.argv[2]}"))
-log_trials(tracker, range(3))
-tracker.end("finished")
-tracker.close()
-"""
-
-
-def test_eight_processes_open_a_fresh_sqlite_store_at_once(tmp_path: Path) -> None:
-    uri = f"sqlite:///{tmp_path}/mlruns/mlflow.db"
-    commands = [[sys.executable, "-c", ONE_OF_EIGHT, uri, str(number)] for number in range(8)]
-    processes = [
-        subprocess.Popen(command, cwd=Path(__file__).parent, stderr=subprocess.PIPE, text=True) for command in commands
-    ]
-    outcomes = [(process.communicate(timeout=300)[1], process.returncode) for process in processes]
-    assert [code for _, code in outcomes] == [0] * 8, "\n".join(text for text, _ in outcomes)
-    for number in range(8):
-        check(uri, f"study{number}", 3)
-    assert len(open_store(uri, "together").list()) == 8
-
-
 def invoke(port: int, body: dict[str, Any]) -> Any:
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
@@ -276,7 +204,7 @@ def invoke(port: int, body: dict[str, Any]) -> Any:
 def test_a_registered_model_is_served_and_answers_raw_rows(tmp_path: Path) -> None:
     import keras
 
-    from kerasweep.tracking.registry import Delivered
+    from kerasweep.tracking.model_folder import Delivered
 
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     tracker = open_tracker(uri, "served")
@@ -346,3 +274,68 @@ def test_the_ui_runs_until_interrupted_and_leaves_nothing_running(tmp_path: Path
     assert process.wait(timeout=30) == 0
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
+
+
+SERVE_TO_ALL = """
+import sys
+from kerasweep.tracking import serve_ui
+sys.exit(serve_ui(sys.argv[1], "0.0.0.0", int(sys.argv[2]), ["lab.example"]))
+"""
+
+
+def status(url: str, host: str | None = None, login: str | None = None, origin: str | None = None) -> int:
+    """The status of an answer; with an origin, of a request that a page of that origin sends."""
+    headers = {} if host is None else {"Host": host}
+    if login is not None:
+        headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
+    if origin is not None:
+        headers |= {"Origin": origin, "Content-Type": "application/json"}
+    body = None if origin is None else b'{"max_results": 5}'
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=60) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        return int(error.code)
+
+
+def command_lines(group: int) -> str:
+    """Of all processes of a group, as everyone on the machine may read them."""
+    lines = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.getpgid(int(folder.name)) == group:
+                lines.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return "\n".join(lines)
+
+
+@pytest.mark.slow
+def test_beyond_this_machine_the_ui_asks_for_a_password_and_answers_to_its_own_names(tmp_path: Path) -> None:
+    pytest.importorskip("flask_wtf", reason="MLflow's login is not installed: pip install 'kerasweep[server]'")
+    port, log, password = free_port(), tmp_path / "log", secrets.token_urlsafe(18)
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SERVE_TO_ALL, f"sqlite:///{tmp_path}/mlflow.db", str(port)],
+            env={**os.environ, "MLFLOW_AUTH_ADMIN_PASSWORD": password},
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+    try:
+        wait_for(f"http://127.0.0.1:{port}/health", process, log)
+        page, api = f"http://127.0.0.1:{port}/", f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search"
+        known = f"admin:{password}"
+        assert status(page) == 401
+        assert status(page, login="admin:password1234") == 401
+        assert status(page, login=known) == 200
+        assert status(page, host="lab.example", login=known) == 200
+        assert status(page, host=f"lab.example:{port}", login=known) == 200
+        assert status(page, host="rebound.example", login=known) == 403
+        assert status(page, host="10.rebound.example", login=known) == 403
+        assert status(api, login=known, origin=f"http://lab.example:{port}", host=f"lab.example:{port}") == 200
+        assert status(api, login=known, origin="http://stranger.example") == 403
+        shown = command_lines(os.getpgid(process.pid))
+        assert "--app-name basic-auth" in shown
+        assert password not in shown + log.read_text()
+        assert password.encode() not in b"".join(path.read_bytes() for path in tmp_path.glob("users.db*"))
+    finally:
+        stop(process)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer.core
 import typer.main
@@ -18,11 +19,14 @@ from typer.testing import CliRunner, Result
 
 from kerasweep import errors
 from kerasweep.cli.commands import app
-from kerasweep.pipeline import Plan
+from kerasweep.pipeline import FoundRate, Plan
+from kerasweep.pipeline.mattering import Mattering, Together
 from kerasweep.pipeline.result import PipelineResult, Registered
 from kerasweep.records import Direction, Objective, Status, StudyRecord, Trial
-from kerasweep.spec import LoadedPipeline
+from kerasweep.report.narrowing import Narrowed, NextSpace
+from kerasweep.spec import LoadedPipeline, pipeline_from_mapping
 from kerasweep.study.events import Observer, Progress
+from kerasweep.training.rate_finder import RangeTest
 
 FILE = """\
 name: wine-study
@@ -89,6 +93,14 @@ class FakeStore:
 
     def fetch_files(self, study_id: str, folder: str, into: Path, trial: int | None = None) -> tuple[Path, ...]:
         return ()
+
+
+def load_pipeline_text() -> str:
+    """The normalised form of ``FILE``, as a store has it."""
+    from ruamel.yaml import YAML
+
+    mapping = YAML(typ="safe").load(FILE)
+    return pipeline_from_mapping(mapping, Path.cwd()).spec.model_dump_json(by_alias=True)
 
 
 def invoke(*arguments: object) -> Result:
@@ -234,6 +246,7 @@ class TestErrors:
             ("show", "x", "--top", "0"),
             ("export", "x", "--out", "y"),
             ("ui", "--port", "66000"),
+            ("tensorboard", "x", "--port", "0"),
         ],
     )
     def test_of_the_command_line_are_wrong_input(self, arguments: Sequence[str]) -> None:
@@ -264,6 +277,7 @@ class TestPlan:
         assert json.loads(invoke("plan", file, "--json").stdout) == {
             "sections": [{"title": "Search", "rows": {"searcher": "tpe", "trials": "64"}}],
             "warnings": ["the space is small"],
+            "advice": [],
         }
 
 
@@ -339,6 +353,8 @@ class TestShow:
                 "reason": "",
                 "value": 0.25,
                 "epoch": 3,
+                "loss_ratio": None,
+                "overfits": None,
                 "seconds": 1.5,
                 "params": {"learning_rate": 0.01},
             }
@@ -352,19 +368,169 @@ class TestShow:
         )
 
 
+class TestImportance:
+    FOUND = Mattering(
+        study="wine-study@ab12cd34",
+        trials=40,
+        explained=0.713,
+        shares={"learning_rate": 0.8, "optimizer": 0.2, "idle": 0.0},
+        best={"learning_rate": [0.01, 0.003], "optimizer": ["adam", "adam", "sgd"]},
+        interactions=(
+            Together(("learning_rate", "optimizer"), 0.123, {"learning_rate": 0.01, "optimizer": "sgd"}),
+            Together(("learning_rate", "idle"), 0.004, {}),
+        ),
+        figures=(Path("out/importance.png"),),
+    )
+
+    @pytest.fixture
+    def calls(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+        calls: list[tuple[object, ...]] = []
+
+        def importance(study: str, *, out: Path | None, tracking_uri: str | None) -> Mattering:
+            calls.append((study, out, tracking_uri))
+            return self.FOUND
+
+        monkeypatch.setattr("kerasweep.pipeline.importance", importance)
+        return calls
+
+    def test_for_people(self, calls: list[tuple[object, ...]]) -> None:
+        done = invoke("importance", "wine-study", "--out", "out", "--tracking-uri", "http://server:5000")
+        assert done.exit_code == 0, done.output
+        assert calls == [("wine-study", Path("out"), "http://server:5000")]
+        assert done.stdout.splitlines() == [
+            "wine-study@ab12cd34: 71% of the ranking of unseen trials is predicted, from 40 trials",
+            "",
+            "parameter      share  in the best fifth",
+            "learning_rate    80%  0.003 to 0.01",
+            "optimizer        20%  adam (2), sgd (1)",
+            "idle              0%  -",
+            "",
+            "together                     share  best at",
+            "learning_rate and optimizer  12.3%  learning_rate=0.01 optimizer=sgd",
+            "learning_rate and idle        0.4%",
+            "",
+            "figures",
+            "  importance  out/importance.png",
+        ]
+
+    def test_for_programs(self, calls: list[tuple[object, ...]]) -> None:
+        document = json.loads(invoke("importance", "wine-study", "--json", "--top", 1).stdout)
+        assert calls == [("wine-study", None, None)]
+        assert document == {
+            "study": "wine-study@ab12cd34",
+            "trials": 40,
+            "explained": 0.713,
+            "parameters": [{"name": "learning_rate", "share": 0.8, "best": [0.01, 0.003]}],
+            "interactions": [
+                {
+                    "parameters": ["learning_rate", "optimizer"],
+                    "share": 0.123,
+                    "best": {"learning_rate": 0.01, "optimizer": "sgd"},
+                }
+            ],
+            "figures": ["out/importance.png"],
+        }
+
+    def test_of_a_study_with_too_few_trials(self, opened: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        spec = load_pipeline_text()
+        monkeypatch.setattr(FakeStore, "load", lambda self, study: replace(RECORD, spec=spec))
+        monkeypatch.setattr("kerasweep.pipeline.mattering.open_store", lambda uri: FakeStore())
+        done = invoke("importance", "wine-study")
+        assert done.exit_code == 0, done.output
+        assert "2 trials with a value, which are too few or too much alike to tell what mattered" in done.stdout
+
+
+class TestNarrow:
+    def test_passes_its_options_on(self, monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
+        calls: list[tuple[object, ...]] = []
+        found = NextSpace((Narrowed("a", None, "why", "hint"), Narrowed("b", None, "because")), 4, 20)
+
+        def narrow(study: str, out: Path, *, keep: float, tracking_uri: str | None) -> NextSpace:
+            calls.append((study, out, keep, tracking_uri))
+            return found
+
+        monkeypatch.setattr("kerasweep.pipeline.narrow", narrow)
+        done = invoke("narrow", "wine-study", "--out", "next.yaml")
+        assert done.exit_code == 0, done.output
+        assert done.stdout.splitlines() == [
+            "narrowed around the best 4 of 20 trials: 1 of the space is left",
+            "",
+            "parameters",
+            "  a  why",
+            "  b  because",
+            "",
+            "where the optimum may lie outside",
+            "  a  hint",
+            "",
+            "next",
+            "  written      next.yaml",
+            "  use it with  space: next.yaml",
+        ]
+        address = ("--tracking-uri", "http://server:5000")
+        assert invoke("narrow", "wine-study", "--out", "next.yaml", "--keep", 0.1, *address).exit_code == 0
+        assert calls == [
+            ("wine-study", Path("next.yaml"), 0.2, None),
+            ("wine-study", Path("next.yaml"), 0.1, "http://server:5000"),
+        ]
+
+    @pytest.mark.parametrize("keep", [0, 1, "nan"])
+    def test_a_share_that_is_none(self, keep: object) -> None:
+        done = invoke("narrow", "wine-study", "--out", "next.yaml", "--keep", keep)
+        assert done.exit_code == 2
+        assert done.stderr.startswith("--keep must lie between 0 and 1. Received: ")
+
+
 class TestUi:
     def test_serves_the_store_on_this_machine_only(self, monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
-        calls: list[tuple[str, str, int]] = []
+        calls: list[tuple[Any, ...]] = []
 
-        def serve_ui(uri: str, host: str, port: int) -> int:
-            calls.append((uri, host, port))
+        def serve_ui(*arguments: Any) -> int:
+            calls.append(arguments)
             return 3
 
         monkeypatch.setattr("kerasweep.tracking.serve_ui", serve_ui)
         done = invoke("ui", "--port", 5999)
         assert done.exit_code == 3
-        assert calls == [(f"sqlite:///{project}/mlruns/mlflow.db", "127.0.0.1", 5999)]
+        store = f"sqlite:///{project}/mlruns/mlflow.db"
+        assert calls == [(store, "127.0.0.1", 5999, (), None)]  # no terminal: no password is shown
         assert "http://127.0.0.1:5999" in done.stderr
+        done = invoke("ui", "--host", "::", "--allowed-host", "lab", "--allowed-host", "lab.example")
+        assert done.exit_code == 3
+        assert calls[1:] == [(store, "::", 5000, ["lab", "lab.example"], None)]
+        assert "http://[::]:5000" in done.stderr
+
+
+class TestTensorboard:
+    @pytest.fixture
+    def served(self, monkeypatch: pytest.MonkeyPatch, opened: list[str]) -> list[tuple[Any, ...]]:
+        calls: list[tuple[Any, ...]] = []
+
+        def board_of(store: FakeStore, study: str | None) -> Path:
+            calls.append((study, opened[-1]))
+            return Path("/boards/x")
+
+        def serve_board(folder: Path, host: str, port: int, open_to_all: bool) -> int:
+            calls.append((folder, host, port, open_to_all))
+            return 3
+
+        monkeypatch.setattr("kerasweep.tracking.board_of", board_of)
+        monkeypatch.setattr("kerasweep.tracking.serve_board", serve_board)
+        return calls
+
+    def test_serves_a_study_on_this_machine_only(self, served: list[tuple[Any, ...]]) -> None:
+        done = invoke("tensorboard", "wine-study", "--port", 6999, "--tracking-uri", "http://server:5000")
+        assert done.exit_code == 3
+        assert served == [("wine-study", "http://server:5000"), (Path("/boards/x"), "127.0.0.1", 6999, False)]
+        assert "/boards/x: http://127.0.0.1:6999" in done.stderr
+
+    def test_needs_no_study(self, served: list[tuple[Any, ...]], project: Path) -> None:
+        assert invoke("tensorboard").exit_code == 3
+        assert served == [
+            (None, f"sqlite:///{project}/mlruns/mlflow.db"),
+            (Path("/boards/x"), "127.0.0.1", 6006, False),
+        ]
+        assert invoke("tensorboard", "--host", "0.0.0.0", "--no-login").exit_code == 3
+        assert served[-1] == (Path("/boards/x"), "0.0.0.0", 6006, True)
 
 
 class TestExport:
@@ -399,6 +565,39 @@ class TestExport:
         assert exported == []
         assert "Did you mean 'onnx'? Received: 'onix'" in done.stderr
         assert done.stderr.endswith("Received: 'h5'\n2 problems\n")
+
+
+class TestLrFind:
+    @pytest.fixture
+    def asked(self, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+        asked: list[dict[str, Any]] = []
+
+        def find(loaded: LoadedPipeline, **options: Any) -> FoundRate:
+            asked.append({"fixed": loaded.spec.training.fixed, **options})
+            print("what a library prints")
+            turning = None if options["high"] == 1 else 0.05
+            numbers = np.array([1.0, 2.0])
+            test = RangeTest(numbers, numbers, numbers, turning, "" if turning else "the loss still falls")
+            return FoundRate(test, {"n_hidden": 2}, 32, options["out"], 1.5)
+
+        monkeypatch.setattr("kerasweep.pipeline.find_rate", find)
+        return asked
+
+    def test_for_people(self, file: Path, asked: list[dict[str, Any]]) -> None:
+        result = invoke("lr-find", file, "--out", "curve.png", "--set", "training.fixed.n_hidden=2")
+        assert result.exit_code == 0, result.stderr
+        fixed = {"n_hidden": 2}
+        assert asked == [{"fixed": fixed, "low": 1e-5, "high": 10.0, "steps": 500, "out": Path("curve.png")}]
+        assert result.stdout.startswith("learning rate 0.005\n")
+        assert re.search(r"figure +curve.png", result.stdout)
+
+    def test_for_programs_and_without_a_turn(self, file: Path, asked: list[dict[str, Any]]) -> None:
+        result = invoke("lr-find", file, "--json", "--min-rate", 1e-3, "--max-rate", 1, "--steps", 50)
+        assert result.exit_code == 1
+        told = json.loads(result.stdout)
+        assert (told["learning_rate"], told["reason"], told["losses"]) == (None, "the loss still falls", [1.0, 2.0])
+        assert asked == [{"fixed": {}, "low": 1e-3, "high": 1.0, "steps": 50, "out": None}]
+        assert invoke("lr-find", file, "--max-rate", 1).stdout.startswith("the loss still falls\n")
 
 
 def test_version() -> None:

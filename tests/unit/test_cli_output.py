@@ -45,6 +45,23 @@ def test_a_pipe_gets_whole_lines_without_colour_or_trailing_blanks(capsys: pytes
     assert capsys.readouterr().out == "x" * 300 + "\n"
 
 
+def test_a_terminal_is_told_nothing_to_obey(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostile = "\x1b]0;title\x07\x1b[2J\r\x9b31m\x7f[red]\tend"
+    spelt = r"\x1b]0;title\x07\x1b[2J\r\x9b31m\x7f[red]"
+    write(f"{hostile}\n")
+    assert capsys.readouterr().out == f"{spelt}\tend\n"
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    show(Text(hostile, style="bold"))
+    shown = capsys.readouterr().out
+    assert spelt.replace(r"\x07", "").replace(r"\r", "") in shown  # which rich leaves out
+    assert shown.startswith("\x1b[1m")  # rich's own styles stay
+    assert not {"\x1b[2J", "\x1b]0", "\x9b", "\x7f"} & {shown[i : i + n] for i in range(len(shown)) for n in (1, 3, 4)}
+    write_json({hostile: 1})
+    assert json.loads(capsys.readouterr().out) == {hostile: 1}
+
+
 def test_a_reader_that_left_is_no_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)

@@ -92,6 +92,11 @@ class TestResult:
             "  kerasweep show housing@ab12cd34",
         ]
 
+    def test_says_that_the_winner_overfits(self) -> None:
+        over = replace(WINNER, epoch=1, history=({"loss": 0.2, "val_loss": 0.27134},))
+        shown = result(replace(RESULT, best=over))
+        assert "  learning_rate  0.003123\n  overfits: its validation loss is 1.357 times its training loss\n" in shown
+
     def test_says_why_an_alias_did_not_move(self) -> None:
         stays = Registered("housing", 3, "champion", moved=False, reason="version 1 has loss 0.2601")
         shown = result(replace(RESULT, model=stays))
@@ -130,6 +135,17 @@ class TestStudy:
         assert head.split() == ["rank", "trial", "status", "val_loss", "epoch", "time", *PARAMS]
         assert first.split() == ["1", "17", "finished", "0.2713", "26", "42", "s", "2", "sgd", "0.9123", "0.003123"]
         assert second.split() == ["2", "3", "stopped", "0.3000", "5", "2", "min", "05", "s", "1", "adam", "-", "-"]
+
+    def test_trials_that_overfit_are_marked(self) -> None:
+        fits = replace(WINNER, epoch=1, history=({"loss": 0.25, "val_loss": 0.27134},))
+        over = replace(SECOND, epoch=2, history=({"loss": 1.0, "val_loss": 1.0}, {"loss": 0.2, "val_loss": 0.3}))
+        head, first, second, third = text(render.trials([fits, over, FAILED], "val_loss")).splitlines()
+        assert head.split()[:7] == ["rank", "trial", "status", "val_loss", "epoch", "time", "val/train"]
+        assert first.split()[7] == "1.09"
+        assert second.split()[9:11] == ["1.50", "overfits"]
+        assert third.split()[7] == "-"
+        shown = text(render.study(replace(RECORD, trials=(fits, over)), [fits, over]))
+        assert "overfitting: 1 trial with over 1.3 times the training loss on validation data" in shown
 
     @pytest.mark.parametrize(
         ("width", "head"),

@@ -120,6 +120,12 @@ def test_whatever_differs_has_another_fingerprint(x: Any, y: Any, options: dict[
     assert fingerprint(x, y, DataSpec(name="iris", **options)) == fingerprint(x, y, DataSpec(name="iris", **options))
 
 
+def test_weights_belong_to_the_fingerprint() -> None:
+    options, weights = DataSpec(name="iris"), np.ones(3, np.float32)
+    base = fingerprint(*BASE, options)
+    assert len({base, fingerprint(*BASE, options, weights), fingerprint(*BASE, options, 2 * weights)}) == 3
+
+
 def test_the_fingerprint_does_not_depend_on_byte_order_memory_layout_or_origin() -> None:
     base = fingerprint(*BASE, DataSpec(name="iris"))
     assert fingerprint(np.asfortranarray(BASE[0]).astype(">f8"), BASE[1], DataSpec(name="wine")) == base

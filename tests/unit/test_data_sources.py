@@ -98,6 +98,20 @@ def test_csv_mixture_of_numbers_and_text_may_be_declared_categorical(tmp_path: P
         ("a,y\n1,2.5\n", {"features": ["a", "y"]}, "a target must not be a feature too. Received: 'y' as both"),
         ("a,b,y\n1,2,3\n", {"features": ["a"], "categorical": ["b"]}, "categorical must name feature columns"),
         ("y\n1.5\n", {}, "there must be a feature column besides the target"),
+        ("a,y,w\n1,2.5,1\n", {"weights": "v"}, "weights: a column must be one of a, y, w"),
+        ("a,y,w\n1,2.5,1\n", {"weights": "w", "features": ["a", "w"]},
+         "the column of weights must be neither a feature nor a target. Received: 'w' as both"),
+        ("a,y,w\n1,2.5,1\n", {"weights": "y"}, "neither a feature nor a target. Received: 'y' as both"),
+        ("y,w\n1.5,1\n", {"weights": "w"}, "there must be a feature column besides the target"),
+        ("a,y,w\n1,2.5,1\n2,3.5,-1\n", {"weights": "w"},
+         "data.csv:3: a weight must be a finite number of at least 0. Received: -1"),
+        ("a,y,w\n1,2.5,1\n\n2,3.5,\n", {"weights": "w"},
+         "data.csv:4: a weight must be a finite number of at least 0. Received: none"),
+        ("a,y,w\n1,2.5,1\n2,3.5,inf\n", {"weights": "w"},
+         "data.csv:3: a weight must be a finite number of at least 0. Received: inf"),
+        ("a,y,w\n1,2.5,1\n2,3.5,heavy\n3,4.5,\n", {"weights": "w"},
+         "data.csv:3: a weight must be a finite number of at least 0. Received: 'heavy'"),
+        ("a,y,w\n1,2.5,0\n2,3.5,0\n", {"weights": "w"}, "at least one weight must be over 0. Received: 0 in every row"),
         ("a,y\n1,2.5\n2,\n", {}, "data.csv:3: the target 'y' must have a value in every row. Received: 1 rows without"),
         ("a,y\n1,2.5\ninf,3.5\n", {}, "column 'a': numbers must be finite in float32. Received: inf in row 1"),
         ("a,y\n1,1.5\n2,1.5\n3,1.5\n?,2\n", {}, "data.csv:5: a column must hold numbers or text, not both"),
@@ -208,7 +222,11 @@ def columns(): return {"a": x[:, 0], "t": ["u", None] * 10}, y
 def frame(): return pd.DataFrame({"a": x[:, 0], "t": ["u", None] * 10}), pd.Series(y, name="price")
 def vector(): return x[:, 0], y
 def raising(): raise KeyError("oops")
-def three(): return x, y, y
+def weighted(): return x, y, list(range(20))
+def weighted_split(): return (x, y, y), (x[:4], y[:4])
+def weighted_test(): return (x, y, y), (x[:4], y[:4], y[:4])
+def few_weights(): return x, y, [1, 2, 3]
+def four(): return x, y, y, y
 def nothing(): return None
 def ragged(): return [[1.0], [1.0, 2.0]], [0.5, 1.5]
 def lengths(): return {"a": [1, 2], "b": [1]}, [0.5, 1.5]
@@ -222,14 +240,16 @@ value = 3
 """
 
 
-@pytest.mark.parametrize("name", ["pair", "test_split", "lists", "columns", "frame", "vector"])
+@pytest.mark.parametrize(
+    "name", ["pair", "test_split", "lists", "columns", "frame", "vector", "weighted", "weighted_split"]
+)
 def test_a_function_returns_the_data(name: str, tmp_path: Path) -> None:
     write(tmp_path, FUNCTIONS, "houses.py")
     chosen = spec(python=f"houses:{name}")
     data = load_search(chosen, tmp_path)
     test = load_test(chosen, tmp_path, data)
     sizes = [len(part) for part in (data.train, data.validation, test)]
-    assert sizes == ([15, 5, 4] if name == "test_split" else [11, 4, 5])
+    assert sizes == ([15, 5, 4] if "split" in name else [11, 4, 5])
     assert data.facts.targets == (("price",) if name == "frame" else ())
     assert data.facts.columns == (("a", "t") if name in ("columns", "frame") else ())
 
@@ -240,7 +260,11 @@ def test_a_function_returns_the_data(name: str, tmp_path: Path) -> None:
         ("raising", "houses:raising: the function must return the data. Received: KeyError: 'oops'"),
         ("pear", "the function must be one of"),
         ("value", "the function must be one of"),
-        ("three", "data must be (x, y) or ((x_train, y_train), (x_test, y_test)). Received: tuple of 3"),
+        ("four", "data must be (x, y), (x, y, weights) or ((x_train, y_train), (x_test, y_test)), with weights after "
+         "y_train if any. Received: tuple of 4"),
+        ("weighted_test", "houses:weighted_test: the test split must be (x_test, y_test), since every test row counts "
+         "once. Received: three arrays"),
+        ("few_weights", "houses:few_weights: there must be one weight a row, 20 in all. Received: shape (3,)"),
         ("nothing", "Received: NoneType"),
         ("ragged", "the rows must all have the same shape"),
         ("lengths", "all columns must have the same length. Received: {'a': 2, 'b': 1}"),

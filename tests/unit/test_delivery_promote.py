@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kerasweep.data import Facts
 from kerasweep.delivery import TEST_METRICS, decide, headline_metric
 from kerasweep.records import Direction, Objective
 from kerasweep.spec.vocabulary import Task, known_direction
@@ -29,7 +30,26 @@ numbers = st.floats(-1e6, 1e6)
     ],
 )
 def test_the_headline_metric_stands_for_the_objective(metric: str, task: Task, expected: tuple[str, Direction]) -> None:
-    assert headline_metric(Objective(metric, Direction.MAXIMIZE), task) == expected
+    assert headline_metric(Objective(metric, Direction.MAXIMIZE), Facts(task, 1)) == expected
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [
+        ("val_loss", ("main_mse", Direction.MINIMIZE)),
+        ("val_main_mae", ("main_mae", Direction.MINIMIZE)),
+        ("val_main_loss", ("main_mse", Direction.MINIMIZE)),
+        ("val_main_2_loss", ("main_2_loss", Direction.MINIMIZE)),
+        ("val_main_2_accuracy", ("main_2_accuracy", Direction.MAXIMIZE)),
+        ("val_mae", ("main_mae", Direction.MINIMIZE)),
+    ],
+)
+def test_of_several_outputs_the_one_that_the_objective_names_speaks_or_the_first(
+    metric: str, expected: tuple[str, Direction]
+) -> None:
+    heads = {"main": Facts(Task.REGRESSION, 1), "main_2": Facts(Task.MULTICLASS, 3)}
+    facts = Facts(Task.REGRESSION, 1, heads=heads)
+    assert headline_metric(Objective(metric, Direction.MINIMIZE), facts) == expected
 
 
 def test_the_directions_are_those_the_names_imply() -> None:

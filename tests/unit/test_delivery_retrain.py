@@ -14,11 +14,17 @@ from kerasweep.data.preprocessing import fit
 from kerasweep.delivery import choose, merged, retrain_cohort, spread
 from kerasweep.errors import DataError, DeliveryError
 from kerasweep.records import Change, Direction, Objective, Status, Trial
+from kerasweep.spec.learning_rates import CosineRate
+from kerasweep.spec.pipeline import EarlyStopping
 from kerasweep.spec.vocabulary import Task
+from kerasweep.training import Freeze, Schedule
 from kerasweep.training.base import Outcome
+from kerasweep.training.learning_rates import Rates
 
 OBJECTIVE = Objective("val_loss", Direction.MINIMIZE)
 WINNER = Trial(7, {"n_hidden": 2, "learning_rate": 0.01}, seed=3, status=Status.FINISHED, value=0.3, epoch=12)
+
+SEARCH = Schedule(OBJECTIVE, 30, EarlyStopping(), 5, 4.5, Rates(CosineRate(), horizon=30), Freeze(1, 3))
 
 
 def _search(train: Split, validation: Split) -> SearchData:
@@ -48,30 +54,36 @@ def test_merged_refuses_rows_of_two_forms() -> None:
 
 
 def test_every_seed_trains_the_winner_to_its_best_epoch() -> None:
-    cohort, schedule = retrain_cohort(WINNER, {"batch_size": 64, "n_hidden": 1}, 3, 42, OBJECTIVE)
+    cohort, schedule = retrain_cohort(WINNER, {"batch_size": 64, "n_hidden": 1}, 3, 42, SEARCH)
     assert [member.number for member in cohort.members] == [0, 1, 2]
     assert all(m.params == {"batch_size": 64, "n_hidden": 2, "learning_rate": 0.01} for m in cohort.members)
     assert len({member.seed for member in cohort.members} | {WINNER.seed}) == 4
     assert (schedule.epochs, schedule.early_stopping, schedule.objective) == (12, None, OBJECTIVE)
+    assert schedule.freeze == SEARCH.freeze
+    assert schedule.ahead(0) == 12  # nothing ends it before
+    assert schedule.order_seed != SEARCH.order_seed
+    factors = schedule.factors(cohort.members[0].params, 10)
+    assert factors is not None
+    assert factors.at(60, 1)[0] == pytest.approx((1 + math.cos(math.pi * 6 / 30)) / 2)  # of 30 epochs, not of 12
 
 
 def test_what_changed_before_the_best_epoch_changes_again() -> None:
     changes = (Change(0, {"learning_rate": 0.02}), Change(8, {"learning_rate": 0.03}), Change(12, {"momentum": 0.5}))
-    cohort, _ = retrain_cohort(replace(WINNER, changes=changes), {}, 2, 42, OBJECTIVE)
+    cohort, _ = retrain_cohort(replace(WINNER, changes=changes), {}, 2, 42, SEARCH)
     assert [member.changes for member in cohort.members] == [changes[:2]] * 2  # the last one came too late to matter
 
 
 def test_the_seeds_depend_on_the_study_alone() -> None:
-    one, _ = retrain_cohort(WINNER, {}, 1, 42, OBJECTIVE)
-    three, _ = retrain_cohort(WINNER, {}, 3, 42, OBJECTIVE)
-    other, _ = retrain_cohort(WINNER, {}, 1, 43, OBJECTIVE)
+    one, _ = retrain_cohort(WINNER, {}, 1, 42, SEARCH)
+    three, _ = retrain_cohort(WINNER, {}, 3, 42, SEARCH)
+    other, _ = retrain_cohort(WINNER, {}, 1, 43, SEARCH)
     assert one.members[0] == three.members[0]
     assert one.members[0].seed != other.members[0].seed
 
 
 def test_a_trial_that_never_had_a_value_cannot_be_retrained() -> None:
     with pytest.raises(DeliveryError) as caught:
-        retrain_cohort(Trial(3, {}, 0, Status.FAILED, reason="loss is NaN"), {}, 1, 0, OBJECTIVE)
+        retrain_cohort(Trial(3, {}, 0, Status.FAILED, reason="loss is NaN"), {}, 1, 0, SEARCH)
     assert str(caught.value) == (
         "only a trial with a finite val_loss can be retrained. Received: trial 3, failed: loss is NaN"
     )

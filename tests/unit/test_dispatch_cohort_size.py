@@ -115,22 +115,56 @@ SPACE = {
 
 
 def test_the_largest_network_is_counted_as_keras_counts_it() -> None:
-    found = networks(spec(space={"parameters": SPACE}), (4, 3), 5)
+    inputs = Inputs((4, 3), Task.MULTICLASS, 5)
+    found = networks(spec(space={"parameters": SPACE}), inputs)
     assert found is not None
-    builder = FamilyBuilder("mlp", Inputs((4, 3), Task.MULTICLASS, 5))
+    builder = FamilyBuilder("mlp", inputs)
     widths = {"n_neurons_1": 50, "n_neurons_2": 70, "n_neurons_3": 30}
     largest = {"n_hidden": 3, **widths, "batch_norm": True, "batch_size": 64}
     assert found.parameters == builder.build(largest, 0).count_params()
     # 24 bytes a parameter, 12 an activation: three layers and their normalisations, the output, the features.
     assert found.bytes == 24 * found.parameters + 12 * 64 * (2 * (50 + 70 + 30) + 5 + 12)
     assert 0 < found.flop < 6 * 64 * found.parameters
-    assert networks(spec(space={"parameters": SPACE}), (4, 3), 5) == found
+    assert networks(spec(space={"parameters": SPACE}), inputs) == found
+
+
+def test_a_wide_and_deep_network_counts_the_columns_that_it_is_fed() -> None:
+    space = {"n_neurons": {"type": "int", "min": 5, "max": 30}, "aux_weight": {"type": "float", "min": 0.0, "max": 0.2}}
+    inputs = Inputs((12,), Task.MULTICLASS, 5, wide=(0, 1, 2), deep=(2, 3, 4, 5))
+    model = {"family": "wide_deep", "wide": [0, 1, 2], "deep": [2, 3, 4, 5]}
+    found = networks(spec(model=model, space={"parameters": space}), inputs)
+    assert found is not None
+    largest = FamilyBuilder("wide_deep", inputs).build({"n_neurons": 30, "aux_weight": 0.2}, 0)
+    assert found.parameters == largest.count_params()
+
+
+def test_of_several_architectures_the_largest_counts() -> None:
+    space = {
+        "architecture": {"type": "choice", "values": ["linear", "residual", "cnn"]},
+        "n_neurons": {"type": "int", "min": 5, "max": 30, "when": {"architecture": ["residual", "cnn"]}},
+        "n_conv": {"type": "int", "min": 1, "max": 3, "when": {"architecture": ["cnn"]}},
+        "filters": {"type": "choice", "values": [2, 8], "when": {"architecture": ["cnn"]}},
+    }
+    pipeline = spec(data={"name": "mnist"}, model={"family": "auto"}, space={"parameters": space})
+    for shape, largest in (
+        (
+            (28, 28),
+            {"architecture": "cnn", "n_conv": 1, "filters": 8},
+        ),  # the less it takes the maximum, the more is left
+        ((4, 4, 2), {"architecture": "residual"}),
+    ):
+        inputs = Inputs(shape, Task.MULTICLASS, 5)
+        found = networks(pipeline, inputs)
+        assert found is not None
+        model = FamilyBuilder("auto", inputs).build({"n_neurons": 30, **largest}, 0)
+        assert found.parameters == model.count_params()
+    assert found.flop > 6 * 32 * (32 * 5 + 5)  # of more than a linear network, as most of them are
 
 
 def test_what_is_fixed_counts_and_the_median_is_that_of_the_space() -> None:
     space = {"parameters": {"learning_rate": {"type": "float", "min": 0.1, "max": 0.2}}}
     fixed = {"n_hidden": 2, "n_neurons": 10, "batch_size": 8}
-    found = networks(spec(space=space, training={"fixed": fixed}), (3,), 1)
+    found = networks(spec(space=space, training={"fixed": fixed}), Inputs((3,), Task.REGRESSION, 1))
     assert found is not None
     assert found.parameters == 4 * 10 + 11 * 10 + 11
     assert found.flop == 6 * found.parameters * 8
@@ -154,3 +188,14 @@ def test_a_cluster_says_itself_what_memory_it_has() -> None:
     assert (alone.cohort, alone.concurrency) == (1, 2)
     assert alone.reason.startswith("1: the memory holds no more")
     assert share(pipeline, 50, data, {"CPU": 2.0, "memory": 1e10}, local=False).cohort == 50
+
+
+def test_a_population_takes_the_room_of_all_its_networks() -> None:
+    inputs = Inputs((3,), Task.REGRESSION, 1)
+    space = {"parameters": {"population": {"type": "int", "min": 30, "max": 50}}}
+    evolving = networks(spec(space=space, training={"method": "neuroevolution"}), inputs)
+    one = networks(spec(space={"parameters": {"l2": {"type": "fixed", "value": 0.1}}}), inputs)
+    assert evolving is not None
+    assert one is not None
+    assert evolving.bytes == 50 * one.bytes
+    assert (evolving.parameters, evolving.flop) == (one.parameters, 0.0)

@@ -7,7 +7,6 @@ import math
 
 import pytest
 from ray._private.dict import flatten_dict
-from ray.tune.result import DONE
 
 from kerasweep.dispatch import Ended, Reported
 from kerasweep.dispatch.results import OBJECTIVE, Decoder, encode
@@ -24,12 +23,12 @@ def step(epoch: int, metrics: dict[int, Metrics], over: bool = False, **more: ob
 def test_a_step_arrives_as_it_was_sent() -> None:
     metrics = {4: {"loss": 1.0, "val_loss": 2.0}, 7: {"loss": 3.0, "val_auc": 0.5}, 9: {"loss": math.inf}}
     changes = {7: (Change(0, {"rate": 0.5, "kind": "a"}), Change(3, {"rate": 0.25}))}
-    sent = step(3, metrics, ended={9: (Status.FAILED, "why")}, changes=changes)
+    found = {4: {"learning_rate": 0.125}}
+    sent = step(3, metrics, ended={9: (Status.FAILED, "why")}, changes=changes, found=found)
     result = json.loads(json.dumps(encode(sent, 1.5, "val_loss")))
-    assert result[DONE] is False
     assert OBJECTIVE not in result
     assert Decoder((4, 7, 9)).decode(result) == Reported(
-        3, metrics, changes, (Ended(9, Status.FAILED, "why", seconds=0.5),), ("as it is",)
+        3, metrics, changes, (Ended(9, Status.FAILED, "why", seconds=0.5),), ("as it is",), found
     )
 
 
@@ -39,7 +38,6 @@ def test_a_cohort_of_one_shows_rays_schedulers_its_objective() -> None:
 
 def test_a_cohort_that_ends_before_an_epoch_tells_why() -> None:
     result = encode(Step(None, {0: (Status.FAILED, "a"), 1: (Status.FAILED, "b")}, {}, True), 1.0, "val_loss")
-    assert result[DONE] is True
     assert Decoder((0, 1)).decode(result) == Reported(
         None, ended=(Ended(0, Status.FAILED, "a", 0.5), Ended(1, Status.FAILED, "b", 0.5))
     )

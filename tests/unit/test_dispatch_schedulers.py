@@ -15,6 +15,7 @@ from ray.tune.schedulers import (
 )
 from ray.tune.search import SearchAlgorithm
 
+from kerasweep.dispatch.hanging import Watchdog
 from kerasweep.dispatch.schedulers import ray_scheduler
 from kerasweep.scheduling import hyperband_brackets
 from kerasweep.spec.schedulers import AshaScheduler, HyperbandScheduler, MedianScheduler, NoScheduler, SchedulerSpec
@@ -28,7 +29,7 @@ class Controller:
     def __init__(self, spec: SchedulerSpec, epochs: int) -> None:
         self.stopping = False
         self.search_alg = SearchAlgorithm()
-        self.scheduler = ray_scheduler(spec, epochs, lambda: self.stopping)
+        self.scheduler = ray_scheduler(spec, epochs, lambda: self.stopping, Watchdog(None))
         self.scheduler.set_search_properties("objective", "min")
         self.trials: list[Trial] = []
         self.stopped: list[Trial] = []
@@ -108,9 +109,9 @@ def test_each_spec_has_its_scheduler_which_ends_everything_when_asked(spec: Sche
 
 
 def test_options_reach_ray() -> None:
-    asha = ray_scheduler(AshaScheduler(grace=2, eta=4, brackets=2), 32, bool)
+    asha = ray_scheduler(AshaScheduler(grace=2, eta=4, brackets=2), 32, bool, Watchdog(None))
     assert [[rung for rung, _ in bracket._rungs] for bracket in asha._brackets] == [[32, 8, 2], [32, 8]]
-    median = ray_scheduler(MedianScheduler(grace=3, min_trials=7), 32, bool)
+    median = ray_scheduler(MedianScheduler(grace=3, min_trials=7), 32, bool, Watchdog(None))
     assert (median._grace_period, median._min_samples_required) == (3, 7)
 
 
@@ -148,6 +149,27 @@ def test_a_crash_while_pausing_at_a_rung_is_waited_for_too() -> None:
     one.set_status(Trial.RUNNING)
     assert controller.report(one, 1, 9.0) == STOP
     assert one not in controller.scheduler._hyperbands[0][2].current_trials()
+
+
+def test_no_rung_is_decided_while_a_trial_that_may_end_there_is_being_saved() -> None:
+    controller = Controller(HyperbandScheduler(eta=2), 4)
+    one, two, three, four = [controller.add(bracket.trials) for bracket in hyperband_brackets(4, 2)][-1]
+    for trial in (one, two, three, four):
+        trial.set_status(Trial.RUNNING)
+    for trial in (one, two):
+        assert controller.report(trial, 1, 2.0) == PAUSE
+    # Ray goes on with the next result while the worker of this one writes its state.
+    assert controller.scheduler.on_trial_result(controller, three, {"training_iteration": 1, "objective": 9.0}) == PAUSE
+    three.temporary_state.saving_to = object()
+    assert controller.report(four, 1, 1.0) == PAUSE
+    assert controller.choose() not in (one, two, three, four)
+    assert controller.stopped == []
+    three.temporary_state.saving_to = None
+    three.set_status(Trial.PAUSED)
+    controller.choose()
+    assert three in controller.stopped
+    assert len(controller.stopped) == 2
+    assert four in controller.scheduler._hyperbands[0][2].trials_to_unpause
 
 
 def test_a_trial_that_crashed_too_often_holds_nobody_up() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -320,3 +322,22 @@ def test_arrays_are_preprocessed_and_can_be_merged() -> None:
     assert merged.validation is None
     np.testing.assert_array_equal(merged.x, np.concatenate([apart.x, apart.validation[0]]))
     np.testing.assert_array_equal(merged.y, np.concatenate([splits[0].y, splits[1].y]))
+
+
+def test_tensorflow_comes_ahead_without_what_only_its_extras_need() -> None:
+    program = """
+import sys, threading
+from kerasweep.dispatch.worker import import_ahead
+import_ahead()
+import matplotlib  # beside it, as a user's module may
+import tensorflow as tf
+for thread in threading.enumerate():
+    if thread.name == "tensorflow":
+        thread.join()
+assert "sklearn" not in sys.modules
+import keras, sklearn
+model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+model.compile("sgd", "mse")
+assert model.fit(tf.zeros((4, 2)), tf.zeros((4, 1)), verbose=0).history["loss"] == [0.0]
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

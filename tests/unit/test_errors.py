@@ -15,6 +15,7 @@ TREE = {
     "ModelError": ValueError,
     "ResourceError": RuntimeError,
     "TrackingError": RuntimeError,
+    "StorageError": RuntimeError,
     "StudyError": RuntimeError,
     "StudyNotFound": LookupError,
     "DeliveryError": RuntimeError,
@@ -72,3 +73,17 @@ def test_an_unknown_name_gets_the_valid_ones_and_the_nearest() -> None:
     near = "an optimiser must be one of adam, sgd. Did you mean 'adam'? Received: 'adm'"
     assert one_of("an optimiser", "adm", ["adam", "sgd"]) == near
     assert one_of("an optimiser", 7, ["adam", "sgd"]) == "an optimiser must be one of adam, sgd. Received: 7"
+
+
+def test_what_is_too_long_to_read_is_cut_in_the_middle() -> None:
+    problem = Problem(
+        f"a name must be short. Received: {'x' * 5000}; the end", ("space", "y" * 5000, "min"), "a.yaml", 1, 2
+    )
+    place, path, message = str(problem).split(": ", 2)
+    assert place == "a.yaml:1:2"
+    assert path.startswith("space.yyy")
+    assert path.endswith("yyy.min")
+    assert message.startswith("a name must be short. Received: xxx")
+    assert message.endswith("xxx; the end")
+    assert len(path) + len(message) < 2100
+    assert len(problem.message) > 5000

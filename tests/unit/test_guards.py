@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import statistics
 import subprocess
 import sys
 import tomllib
@@ -69,16 +70,24 @@ def test_importing_brings_in_no_heavy_library(module: str) -> None:
     assert set(json.loads(shown.stdout)).isdisjoint(HEAVY)
 
 
+# Work of the kind that a light command does, and what it takes where half a second is meant: shared processors are
+# slower at times, by half and more, and then both are.
+REFERENCE = """
+import ast
+source = open(ast.__file__).read()
+for _ in range(6):
+    compile(source, "ast", "exec")
+"""
+REFERENCE_SECONDS = 0.12
+
+
 def cpu_seconds(*arguments: str, code: int = 0) -> float:
-    """CPU time of Python with these arguments: the least of several, as other processes can only add to it."""
-    spent = []
-    for _ in range(5):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert done.returncode == code, done.stdout + done.stderr
-        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return min(spent)
+    """CPU time of Python with these arguments."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == code, done.stdout + done.stderr
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 @pytest.mark.parametrize(
@@ -91,8 +100,12 @@ def cpu_seconds(*arguments: str, code: int = 0) -> float:
     ids=["help", "validate", "validate a missing file"],
 )
 def test_a_light_command_answers_at_once(arguments: list[str], code: int) -> None:
-    bare = cpu_seconds("-c", "")
-    assert cpu_seconds("-m", "kerasweep", *arguments, code=code) - bare < 0.5
+    ratios = []
+    for _ in range(7):
+        bare = cpu_seconds("-c", "")
+        reference = cpu_seconds("-c", REFERENCE) - bare
+        ratios.append((cpu_seconds("-m", "kerasweep", *arguments, code=code) - bare) / reference)
+    assert statistics.median(ratios) * REFERENCE_SECONDS < 0.5
 
 
 # --- the package's face ---------------------------------------------------------------------------------------------
@@ -101,13 +114,17 @@ def test_a_light_command_answers_at_once(arguments: list[str], code: int) -> Non
 def test_public_names_are_these() -> None:
     assert sorted(kerasweep.__all__) == [
         "Choice",
+        "Find",
         "Fixed",
         "Float",
         "Int",
+        "KerasSearchCV",
         "Space",
         "Study",
         "__version__",
+        "load_model",
         "load_pipeline",
+        "narrow",
         "plan",
         "run",
     ]
@@ -196,7 +213,7 @@ def test_every_dependency_is_locked() -> None:
     lock = (REPOSITORY / "requirements.lock").read_text()
     pinned = dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", lock, re.MULTILINE))
     wanted = [*pyproject["build-system"]["requires"], *project["dependencies"]]
-    for extra in ("cmaes", "evolution", "hyperopt", "keras-tuner", "onnx", "jax", "server", "dev"):
+    for extra in ("cmaes", "evolution", "hyperopt", "keras-tuner", "onnx", "jax", "server", "docs", "dev"):
         wanted += project["optional-dependencies"][extra]
     for text in wanted:
         requirement = Requirement(text)

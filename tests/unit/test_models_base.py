@@ -62,7 +62,7 @@ def test_the_task_decides_output_loss_and_metrics(task: Task, outputs: int, acti
     inputs = Inputs((5,), task, outputs)
     assert inputs.output_activation == activation
     model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(outputs, activation=activation)])
-    compile_for(model, {}, task)
+    compile_for(model, {}, inputs)
     assert model.loss == loss
     rng = np.random.default_rng(0)
     x = rng.normal(size=(12, 5)).astype("float32")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kerasweep.models import FamilyBuilder, Inputs
 from kerasweep.models.base import Frame
 from kerasweep.records import ParamValue
-from kerasweep.spec.families import ACTIVATIONS, FAMILIES, INITIALIZERS, OPTIMIZERS
+from kerasweep.spec.families import ACTIVATIONS, AUTO, FAMILIES, INITIALIZERS, OPTIMIZERS
 from kerasweep.spec.vocabulary import Task
 
 REGRESSION = Inputs((6,), Task.REGRESSION, 1)
@@ -28,7 +28,8 @@ def kinds(model: keras.Model) -> list[str]:
 
 def test_every_family_of_the_vocabulary_builds() -> None:
     for family in FAMILIES:
-        assert FamilyBuilder(family, REGRESSION).build({}, 0).compiled
+        params: dict[str, ParamValue] = {"architecture": "residual"} if family == AUTO else {}
+        assert FamilyBuilder(family, REGRESSION).build(params, 0).compiled
 
 
 @pytest.mark.parametrize("n_hidden", range(4))

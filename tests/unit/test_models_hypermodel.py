@@ -456,7 +456,7 @@ class TestPipeline:
 
 def settled(builder: Any, **sections: Any) -> Settled:
     study = Study("case", data="iris", model=builder, **sections)
-    return settle(study.spec, Path(), builder)
+    return settle(study.spec, Path(), builder, images=False)
 
 
 class TestSettling:
@@ -499,7 +499,7 @@ class TestSettling:
             return network(units)
 
         study = Study("case", data="iris", model=build, space={"units": Int(min=1, max=9)})
-        done = settle(study.spec, Path(), build)
+        done = settle(study.spec, Path(), build, images=False)
         assert (done.spec, done.notes) == (study.spec, ())
         assert done.signature == Signature(("units",), ("units",))
 
@@ -508,11 +508,11 @@ class TestSettling:
         mapping = {"name": "case", "data": {"name": "iris"}, "model": {"builder": "kerasweep_test_unclear:build"}}
         spec = pipeline_from_mapping(mapping, tmp_path).spec
         with pytest.raises(SpecError, match="space: space is required: only a KerasTuner model"):
-            settle(spec, tmp_path, None)
+            settle(spec, tmp_path, None, images=False)
 
     def test_a_module_that_cannot_be_imported_is_an_error(self, tmp_path: Path) -> None:
         (tmp_path / "kerasweep_test_broken.py").write_text("def build(hp): ...\n1 / 0\n")
         mapping = {"name": "case", "data": {"name": "iris"}, "model": {"builder": "kerasweep_test_broken:build"}}
         spec = pipeline_from_mapping(mapping, tmp_path).spec
         with pytest.raises(ModelError, match="ZeroDivisionError"):
-            settle(spec, tmp_path, None)
+            settle(spec, tmp_path, None, images=False)

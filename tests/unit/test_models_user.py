@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -197,3 +198,16 @@ def test_a_module_that_cannot_be_imported(tmp_path: Path, content: str | None, r
     with pytest.raises(ModelError, match=message) as raised:
         built(reference, {}, tmp_path)
     assert reference in str(raised.value)
+
+
+def test_threads_that_build_at_once_get_the_weights_of_their_seeds(tmp_path: Path) -> None:
+    def unseeded() -> keras.Model:
+        hidden = [keras.layers.Dense(7) for _ in range(4)]
+        return keras.Sequential([keras.Input((3,)), *hidden, keras.layers.Dense(1)])
+
+    builder = UserBuilder(unseeded, tmp_path, Inputs((3,), Task.REGRESSION, 1))
+    alone = [builder.build({}, seed).get_weights() for seed in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(lambda seed: builder.build({}, seed).get_weights(), range(6)))
+    for one, other in zip(alone, together, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))

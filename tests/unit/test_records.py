@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerasweep.records import Direction, Objective, Status, Trial, winner
+from kerasweep.records import Direction, Metrics, Objective, Status, Trial, loss_ratio, winner, with_loss_ratio
 
 LOSS = Objective("val_loss", Direction.MINIMIZE)
 ACCURACY = Objective("val_accuracy", Direction.MAXIMIZE)
@@ -79,3 +79,46 @@ def test_records_are_frozen_and_cross_process_borders() -> None:
     with pytest.raises(FrozenInstanceError):
         run.value = 0.0  # type: ignore[misc]
     assert pickle.loads(pickle.dumps(run)) == run
+
+
+def test_the_ratio_of_the_losses() -> None:
+    assert loss_ratio({"loss": 0.2, "val_loss": 0.3}) == pytest.approx(1.5)
+    assert with_loss_ratio({"loss": 0.5, "val_loss": 0.25}) == {"loss": 0.5, "val_loss": 0.25, "loss_ratio": 0.5}
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        {},
+        {"loss": 1.0},
+        {"val_loss": 1.0},
+        {"loss": 0.0, "val_loss": 1.0},
+        {"loss": 0.0, "val_loss": 0.0},
+        {"loss": -1.0, "val_loss": -2.0},
+        {"loss": math.nan, "val_loss": 1.0},
+        {"loss": 1.0, "val_loss": math.nan},
+        {"loss": 1.0, "val_loss": math.inf},
+        {"loss": math.inf, "val_loss": math.inf},
+        {"loss": 1e-300, "val_loss": 1e300},
+    ],
+)
+def test_a_ratio_that_says_nothing_is_left_out(metrics: Metrics) -> None:
+    assert loss_ratio(metrics) is None
+    assert with_loss_ratio(metrics) == metrics
+
+
+def test_a_model_s_own_metric_of_that_name_stays() -> None:
+    metrics = {"loss": 1.0, "val_loss": 2.0, "loss_ratio": 7.0}
+    assert with_loss_ratio(metrics) == metrics
+    assert loss_ratio(metrics) == 2.0
+
+
+def test_overfitting_is_judged_at_the_best_epoch() -> None:
+    history = ({"loss": 1.0, "val_loss": 1.0}, {"loss": 0.5, "val_loss": 0.66}, {"loss": 0.1, "val_loss": 0.9})
+    run = replace(trial(0, 0.66), history=history, epoch=2)
+    assert run.loss_ratio == pytest.approx(1.32)
+    assert run.overfits is True
+    assert replace(run, epoch=1).overfits is False
+    assert replace(run, epoch=None).overfits is None
+    assert replace(run, history=()).overfits is None
+    assert replace(run, history=({"val_loss": 1.0},), epoch=1).overfits is None

@@ -11,8 +11,8 @@ import pytest
 from matplotlib import image
 
 from kerasweep.records import Direction, Objective, Status, Trial
-from kerasweep.report import write_figures
-from kerasweep.report.curves import best_over_time, learning_curves
+from kerasweep.report import write_figures, write_learning_curve
+from kerasweep.report.curves import best_over_time, learning_curve, learning_curves
 from kerasweep.report.importance import importance
 from kerasweep.report.style import robust_limits, short
 from kerasweep.space import Space
@@ -28,7 +28,7 @@ SPACE = Space.of(
     width=Int(min=10, max=2000, log=True),
     flag=Choice(values=[True, False, 1]),
 )
-NAMES = ["best_over_time.png", "learning_curves.png", "parallel_coordinates.png", "importance.png"]
+NAMES = ["best_over_time.png", "learning_curves.png", "parallel_coordinates.png", "importance.png", "interactions.png"]
 
 
 def study(count: int, objective: Objective = LOSS, seed: int = 0) -> list[Trial]:
@@ -85,16 +85,16 @@ def test_figures_are_written_whatever_happened(trials: list[Trial], tmp_path: Pa
 
 def test_nothing_but_fixed_parameters(tmp_path: Path) -> None:
     trials = [Trial(n, {"a": 1}, 0, Status.FINISHED, "", ({"val_loss": 1.0 + n},), 1.0 + n, 1) for n in range(5)]
-    assert len(write_figures(trials, LOSS, Space.of(a=Fixed(value=1)), tmp_path)) == 4
+    assert len(write_figures(trials, LOSS, Space.of(a=Fixed(value=1)), tmp_path)) == 5
 
 
 def test_a_metric_to_maximise(tmp_path: Path) -> None:
     objective = Objective("val_accuracy", Direction.MAXIMIZE)
-    assert len(write_figures(study(20, objective), objective, SPACE, tmp_path)) == 4
+    assert len(write_figures(study(20, objective), objective, SPACE, tmp_path)) == 5
 
 
 def test_no_global_state_of_pyplot() -> None:
-    script = "import sys, kerasweep.report.curves, kerasweep.report.parallel, kerasweep.report.importance\n"
+    script = "import sys, kerasweep.report.curves, kerasweep.report.parallel, kerasweep.report.interactions\n"
     script += "sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0
 
@@ -115,6 +115,31 @@ def test_training_curves_are_half_an_epoch_to_the_left() -> None:
     assert training.get_ydata() == pytest.approx(trial.curve("loss"))
 
 
+def test_a_trial_s_own_figure_shows_both_curves_and_the_loss_beside_another_objective() -> None:
+    history = tuple(
+        {"loss": 1 / e, "val_loss": 1.2 / e, "accuracy": 1 - 0.5 / e, "val_accuracy": 1 - 0.6 / e} for e in range(1, 8)
+    )
+    trial = Trial(4, {}, 0, Status.FINISHED, "", history, history[-1]["val_accuracy"], 7)
+    figure = learning_curve(trial, Objective("val_accuracy", Direction.MAXIMIZE))
+    assert [axes.get_ylabel() for axes in figure.axes] == ["val_accuracy", "val_loss"]
+    for axes in figure.axes:
+        metric = axes.get_ylabel()
+        validation, training, best = axes.lines
+        assert list(validation.get_xdata()) == [1, 2, 3, 4, 5, 6, 7]
+        assert list(validation.get_ydata()) == [metrics[metric] for metrics in history]
+        assert list(training.get_xdata()) == [0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5]
+        assert list(training.get_ydata()) == [metrics[metric.removeprefix("val_")] for metrics in history]
+        assert (list(best.get_xdata()), list(best.get_ydata())) == ([7], [history[-1][metric]])
+
+
+def test_a_trial_s_own_figure_is_written(tmp_path: Path) -> None:
+    path = write_learning_curve(study(1)[0], LOSS, tmp_path / "new" / "7")
+    assert path == tmp_path / "new" / "7" / "learning_curve.png"
+    assert image.imread(path)[..., :3].std() > 0.01
+    without = Trial(0, {}, 0, Status.FINISHED, "", (), 1.0, None)
+    assert write_learning_curve(without, LOSS, tmp_path).exists()
+
+
 @pytest.mark.parametrize("direction", Direction)
 def test_the_best_so_far_only_improves(direction: Direction) -> None:
     objective = Objective("val_score", direction)
@@ -131,7 +156,9 @@ def test_importance_finds_what_mattered() -> None:
     """Six studies of 40 trials: the learning rate's share lies over that of anything else by four sigma of its mean."""
     lead = []
     for seed in range(6):
-        shares = importance(study(40, seed=seed), SPACE, seed)
+        found = importance(study(40, seed=seed), SPACE, seed)
+        assert found is not None
+        shares = found.shares
         assert list(shares.values()) == sorted(shares.values(), reverse=True)
         assert sum(shares.values()) == pytest.approx(1)
         assert set(shares) == set(SPACE.dimensions)
@@ -146,10 +173,10 @@ def test_importance_is_seeded() -> None:
 
 
 def test_importance_of_too_few_trials_is_unknown() -> None:
-    assert importance(study(3), SPACE) == {}
-    assert importance([], SPACE) == {}
-    assert importance(CASES["all equal"], SPACE) == {}
-    assert importance(CASES["all failed"], SPACE) == {}
+    assert importance(study(3), SPACE) is None
+    assert importance([], SPACE) is None
+    assert importance(CASES["all equal"], SPACE) is None
+    assert importance(CASES["all failed"], SPACE) is None
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerasweep.space import Space
-from kerasweep.spec.parameters import Choice, Fixed, Float, Int, SpaceSpec
+from kerasweep.spec.parameters import Choice, Find, Fixed, Float, Int, SpaceSpec
 
 BOOK = Space.of(
     n_hidden=Int(min=0, max=3),
@@ -108,6 +108,11 @@ def test_the_corners_of_the_cube_are_the_bounds(space: Space, corner: float) -> 
             assert same(value, parameter.values[-1 if corner else 0])
 
 
+# More values than any range of ``spaces`` lists. Real numbers that no configuration can have do not make a space
+# infinite, and a grid takes as many values of those.
+FULL = 1000
+
+
 @settings(deadline=None)
 @given(space=spaces())
 def test_size_counts_what_configuration_and_a_full_grid_list(space: Space) -> None:
@@ -121,9 +126,9 @@ def test_size_counts_what_configuration_and_a_full_grid_list(space: Space) -> No
     listed = [space.configuration(rank) for rank in range(min(size, 300))]
     assert all(space.problems(params) == [] for params in listed)
     assert len({space.key(params) for params in listed}) == len(listed)
-    assert space.lattice(10**9).size == size
+    assert space.lattice(FULL).size == size
     if size <= 300:
-        grid = list(space.grid(10**9))
+        grid = list(space.grid(FULL))
         assert {space.key(params) for params in grid} == {space.key(params) for params in listed}
 
 
@@ -284,6 +289,18 @@ def test_grid_values() -> None:
         space.grid(0)
 
 
+def test_the_central_configuration_takes_priors_then_middles_then_first_values() -> None:
+    space = Space.of(
+        a=Choice(values=["x", "y"]),
+        b=Float(min=1e-4, max=1.0, log=True, when={"a": ["x"]}),
+        c=Int(min=0, max=10),
+        d=Float(min=0.0, max=1.0, when={"a": ["y"]}),
+        e=Float(min=0.0, max=1.0, prior=0.25),
+        f=Choice(values=[1, 2, 3], prior=3),
+    )
+    assert space.central() == {"a": "x", "b": pytest.approx(1e-2), "c": 5, "e": 0.25, "f": 3}
+
+
 def test_typical_configurations_take_the_priors() -> None:
     space = Space.of(
         a=Choice(values=["x", "y"], prior="y"),
@@ -312,3 +329,21 @@ def test_points_outside_the_cube_are_refused() -> None:
 def test_the_spec_can_be_read_without_numpy() -> None:
     script = "import sys, kerasweep.spec; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0
+
+
+def test_what_trials_find_for_themselves_is_no_part_of_the_space() -> None:
+    find = Find(min=1e-4, when={"optimizer": ["sgd"]})
+    space = Space.of(learning_rate=find, optimizer=Choice(values=["sgd", "adam"]), n=Int(min=1, max=3))
+    assert (space.names, space.dimensions, space.size()) == (("optimizer", "n"), ("optimizer", "n"), 6)
+    assert space.found == {"learning_rate": find}
+    params = {"optimizer": "sgd", "n": 2}
+    found = {**params, "learning_rate": 0.03}
+    assert space.contains(params)
+    assert space.contains(found)
+    assert space.key(params) == space.key(found)
+    np.testing.assert_array_equal(space.to_unit(found), space.to_unit(params))
+    assert all("learning_rate" not in space.sample(np.random.default_rng(seed)) for seed in range(5))
+    assert space.corner(0.0) == {"optimizer": "sgd", "n": 1, "learning_rate": 1e-4}
+    assert space.corner(1.0) == {"optimizer": "adam", "n": 3}
+    assert space.central()["learning_rate"] == 1e-4
+    assert Space.of(learning_rate=Find()).size() == 1

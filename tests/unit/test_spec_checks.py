@@ -156,6 +156,8 @@ class TestFiles:
         (tmp_path / "bad.npz").write_bytes(b"no archive")
         assert problems(tmp_path, {}, data={"npz": "good.npz"}) == []
         assert problems(tmp_path, {}, data={"npz": str(tmp_path / "good.npz")}) == []
+        np.savez(tmp_path / "split.npz", **{f"{name}_{part}": [1] for name in "xy" for part in ("train", "test")})
+        assert problems(tmp_path, {}, data={"npz": "split.npz"}) == []
         (message,) = problems(tmp_path, {}, data={"npz": "bad.npz"})
         assert message.startswith("bad.npz must be a NumPy archive. Received: ")
         (message,) = problems(tmp_path, {}, data={"npz": "."})

@@ -22,8 +22,9 @@ from kerasweep.seeds import derive
 from kerasweep.space import Space
 from kerasweep.spec.parameters import Choice, Float, Int
 from kerasweep.spec.searchers import AutoSearch, RandomSearch, SearcherSpec, TpeSearch, ZoomSearch
+from kerasweep.study.budget import Budget
 from kerasweep.study.events import Progress
-from kerasweep.study.ledger import Budget, Ledger, Watchers
+from kerasweep.study.ledger import Ledger, Watchers
 from kerasweep.tracking import StudyHeader
 from kerasweep.training import Cohort
 
@@ -480,6 +481,15 @@ def report(ledger: Ledger, epoch: int, values: Mapping[int, float], *ends: Ended
     ledger.reported(Reported(epoch, {n: {"val_loss": value} for n, value in values.items()}, ended=ends, **more))
 
 
+def test_the_ratio_of_the_losses_is_recorded_of_every_epoch() -> None:
+    ledger, _, _ = book((2,), cohort=2)
+    take_all(ledger)
+    ledger.reported(Reported(1, {0: {"loss": 0.5, "val_loss": 1.0}, 1: {"loss": 0.0, "val_loss": 1.0}}))
+    first, second = ledger.trials
+    assert first.history == ({"loss": 0.5, "val_loss": 1.0, "loss_ratio": 2.0},)
+    assert second.history == ({"loss": 0.0, "val_loss": 1.0},)
+
+
 def test_a_generation_is_cut_into_cohorts_of_nearly_the_same_size() -> None:
     ledger, _, _ = book((7, 2, 3), cohort=3)
     assert [take_all(ledger) for _ in range(4)] == [[0, 1, 2], [3, 4], [5, 6], [7, 8]]
@@ -602,3 +612,29 @@ def test_thousands_of_trials_cost_little_time_for_each() -> None:
 
     small, large = seconds(256, 16), seconds(2048, 64)
     assert large < 4 * small
+
+
+def test_what_a_trial_finds_is_a_parameter_of_it_that_its_searcher_never_sees() -> None:
+    told: list[Params] = []
+
+    class Attentive(Diary):
+        def tell(self, trials: Sequence[Trial]) -> None:
+            told.extend(trial.params for trial in trials)
+            super().tell(trials)
+
+    searcher = Attentive(make_searcher(RandomSearch(), SPACE, LOSS, 1))
+    ledger, notes, _ = book((2, 2), searcher=searcher, cohort=2, overlap=Overlap(lag=0))
+    cohort = ledger.next_cohort()
+    assert isinstance(cohort, Cohort)
+    ledger.started((0, 1))
+    proposed = {candidate.number: candidate.params for candidate in searcher.proposed}
+    found = {0: {"learning_rate": 0.5}, 1: {"learning_rate": 0.25}}
+    ledger.reported(Reported(1, {0: {"val_loss": 1.0}, 1: {"val_loss": 2.0}}, found=found))
+    best = ledger.progress().best
+    assert best is not None
+    assert best.params == {**proposed[0], "learning_rate": 0.5}
+    ledger.reported(Reported(2, {0: {"val_loss": 1.0}}, ended=(Ended(0, Status.FINISHED), Ended(1, Status.STOPPED))))
+    assert notes.tracked[1].params == {**proposed[1], "learning_rate": 0.25}
+    assert [trial.params["learning_rate"] for trial in ledger.trials] == [0.5, 0.25]
+    take_all(ledger)
+    assert told == [proposed[0], proposed[1]]

@@ -14,7 +14,8 @@ import pytest
 from kerasweep.errors import DeliveryError, StudyNotFound, TrackingError
 from kerasweep.records import Direction, Objective
 from kerasweep.tracking import StudyHeader, open_registry, open_tracker
-from kerasweep.tracking.registry import Champion, Delivered, Registry
+from kerasweep.tracking.model_folder import Delivered
+from kerasweep.tracking.registry import Champion, Registry
 
 STUDY = "homes@00000001"
 TABLE = pd.DataFrame(
@@ -130,6 +131,23 @@ def test_the_alias_moves_when_told_and_metrics_read_back(registry: Registry, tab
     assert registry.champion("moving", "champion") == Champion(second, {"mse": 0.2})
 
 
+def test_a_version_is_fetched_as_a_file_by_alias_or_number(
+    registry: Registry, table_model: Path, tmp_path: Path
+) -> None:
+    first = registry.register("fetched", Delivered(STUDY, table_model, TABLE, (), {"mse": 0.25}))
+    second = registry.register("fetched", Delivered(STUDY, table_model, TABLE, (), {"mse": 0.2}))
+    registry.move_alias("fetched", "champion", second)
+    for reference, number in (("models:/fetched@champion", second), (f"models:/fetched/{first}", first)):
+        version, file = registry.fetch(reference, tmp_path / str(number))
+        assert version == number
+        expected = keras.saving.load_model(table_model, compile=False).get_weights()
+        for one, other in zip(keras.saving.load_model(file, compile=False).get_weights(), expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+    for missing in ("models:/fetched@nobody", "models:/fetched/99", "models:/unknown/1"):
+        with pytest.raises(DeliveryError, match=rf"{missing} must be registered\. Received: none"):
+            registry.fetch(missing, tmp_path)
+
+
 def test_what_is_registered_can_be_installed_and_traced(uri: str, registry: Registry, table_model: Path) -> None:
     import mlflow
     from mlflow import MlflowClient
@@ -157,6 +175,25 @@ def test_what_cannot_be_registered_says_why(registry: Registry, table_model: Pat
         registry.register("x", Delivered(STUDY, table_model, TABLE.drop(columns="near"), (), {}))
     with pytest.raises(TrackingError):
         registry.move_alias("x", "champion", 1)
+
+
+def test_models_that_a_killed_driver_logged_and_did_not_register_are_discarded(
+    uri: str, registry: Registry, table_model: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("homes").experiment_id
+    delivered = Delivered(STUDY, table_model, TABLE, (), {"mse": 0.5})
+    version = client.get_model_version("killed", str(registry.register("killed", delivered)))
+    client.create_logged_model(experiment, "cut-off", version.run_id, {"kerasweep.study": STUDY})
+    client.create_logged_model(experiment, "of-someone-else", version.run_id)
+    assert "cut-off" in {model.name for model in client.search_logged_models([experiment])}
+    registry.discard(STUDY)
+    left = client.search_logged_models([experiment])
+    assert "cut-off" not in {model.name for model in left}
+    assert "of-someone-else" in {model.name for model in left}
+    assert version.source in {model.artifact_location for model in left}
 
 
 def test_a_store_that_does_not_exist_has_no_champion(tmp_path: Path) -> None:

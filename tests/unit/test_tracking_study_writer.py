@@ -15,6 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 from kerasweep.records import Direction, Objective, Status, Trial
+from kerasweep.tracking import layout
 from kerasweep.tracking.base import StudyHeader
 from kerasweep.tracking.opening import connect, ensure_experiment
 from kerasweep.tracking.patience import Patience
@@ -126,3 +127,14 @@ def test_more_than_one_request_can_hold_is_sent_in_several(writer: StudyWriter, 
     writer.end_trial(trial, AT)
     write_what_is_due(writer)
     assert client.calls["log_batch"] == 3 + 1
+
+
+def test_a_parameter_that_a_trial_finds_is_written_when_it_ends(writer: StudyWriter, client: Counted) -> None:
+    writer.begin_trial(begun(0), AT)
+    writer.log_epochs(0, 1, HISTORY[:1], AT)
+    writer.write_next()
+    trial = replace(ended(0), params={"rate": 0.1, "learning_rate": 0.02})
+    writer.end_trial(trial, AT)
+    write_what_is_due(writer)
+    run = client.get_run(writer._kept[0].id)
+    assert layout.decode_params(run.data.params, run.data.tags[layout.TYPES]) == trial.params

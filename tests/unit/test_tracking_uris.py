@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -10,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from kerasweep.errors import TrackingError
-from kerasweep.tracking import artifact_root, open_tracker, redact, resolve_uri
+from kerasweep.records import Direction, Objective
+from kerasweep.tracking import StudyHeader, artifact_root, open_store, open_tracker, redact, resolve_uri
+from kerasweep.tracking.secrecy import without_secrets
+from kerasweep.tracking.uris import database_server
 
 
 def test_auto_is_sqlite_under_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,6 +56,53 @@ def test_what_cannot_be_a_store_is_refused(uri: str, tmp_path: Path) -> None:
 )
 def test_secrets_are_never_shown(uri: str, shown: str) -> None:
     assert redact(uri) == shown
+
+
+@pytest.mark.parametrize(
+    ("uri", "text"),
+    [
+        ("postgresql://me:s3cr%40t@db/x", "s3cr@t is wrong, as s3cr%40t at postgresql://me:s3cr%40t@db/x"),
+        ("https://s3cret@host/mlflow", "API request to https://s3cret@host/mlflow/api failed for s3cret"),
+        ("postgresql://db/x?user=me&password=s3cr+t&x=1", "s3cr+t or s3cr t"),
+        ("mssql://me:s3c:ret@db/x", "s3c:ret"),
+    ],
+)
+def test_messages_of_libraries_show_no_secret(uri: str, text: str) -> None:
+    shown = without_secrets(f"{text}\n(tried twice)", uri)
+    assert "s3c" not in shown
+    assert shown.endswith("(tried twice)")
+
+
+def test_the_kept_specification_shows_no_secret(tmp_path: Path) -> None:
+    uri = "https://me:s3cret@mlflow.example/x"
+    spec = f'{{"name":"a","tracking":{{"uri":"{uri}"}}}}'
+    objective = Objective("val_loss", Direction.MINIMIZE)
+    header = StudyHeader("a@1", "a", 1.0, objective, spec, f"tracking:\n  uri: {uri}\n", "/", 1, {}, {}, None)
+    store = f"sqlite:///{tmp_path}/mlflow.db"
+    tracker = open_tracker(store, "study")
+    tracker.start(header)
+    tracker.end("finished")
+    tracker.close()
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(b"https://***@mlflow.example/x" in content for content in written)
+    assert not any(b"s3cret" in content for content in written)
+    assert json.loads(open_store(store).load("a").spec)["tracking"]["uri"] == "https://***@mlflow.example/x"
+
+
+@pytest.mark.parametrize(
+    ("uri", "place"),
+    [
+        ("postgresql://me:pw@db/x", ("db", 5432)),
+        ("postgresql+psycopg2://db:6543/x", ("db", 6543)),
+        ("mysql+pymysql://me@db/x", ("db", 3306)),
+        ("postgresql:///x?host=/run/postgresql", None),
+        ("postgresql://a:1,b:2/x", None),
+        ("sqlite:////x/y.db", None),
+        ("databricks", None),
+    ],
+)
+def test_the_server_of_a_database(uri: str, place: tuple[str, int] | None) -> None:
+    assert database_server(uri) == place
 
 
 def test_artifacts_lie_beside_the_database(tmp_path: Path) -> None:

@@ -130,18 +130,62 @@ def test_members_of_the_family_get_the_numbers_of_fit_whatever_their_size_and_op
         agree(outcome, alone(models, member, data))
 
 
+@pytest.mark.parametrize("family", ["mlp", "wide_deep"])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_a_masked_narrow_shallow_member_equals_its_own_network(dropout: float) -> None:
-    """All of one stack: one program, as deep and wide as the largest."""
-    models = FamilyBuilder("mlp", Inputs((6,), Task.REGRESSION, 2))
-    sizes = [{"n_hidden": 1, "n_neurons": 3}, {"n_hidden": 3, "n_neurons": 9}, {"n_hidden": 2, "n_neurons": 5}]
+def test_a_masked_narrow_shallow_member_equals_its_own_network(family: str, dropout: float) -> None:
+    """All of one stack: one program, as deep and wide as the largest, with an auxiliary output if any has one."""
+    columns = ((0, 1, 2, 3), (5, 2, 3)) if family == "wide_deep" else ()
+    models = FamilyBuilder(family, Inputs((6,), Task.REGRESSION, 2, *columns))
+    sizes: list[dict[str, ParamValue]] = [
+        {"n_hidden": 1, "n_neurons": 3, "aux_weight": 0.5},
+        {"n_hidden": 3, "n_neurons": 9, "aux_weight": 0.0},
+        {"n_hidden": 2, "n_neurons": 5, "aux_weight": 0.1},
+    ]
     common = {"activation": "sigmoid", "dropout": dropout, "batch_norm": True, "learning_rate": 0.01, "batch_size": 16}
     members = cohort([{**common, **size} for size in sizes])
     data = arrays(Task.REGRESSION)
-    outcomes, _ = together(models, members, data)
+    outcomes, notes = together(models, members, data)
+    assert notes == []
     for member, outcome in zip(members.members, outcomes, strict=True):
         agree(outcome, alone(models, member, data))
-        assert outcome.weights[0].shape == (6, member.params["n_neurons"])
+        assert outcome.weights[0].shape == (3 if columns else 6, member.params["n_neurons"])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_wide_and_deep_members_get_the_numbers_of_fit_with_and_without_an_auxiliary_output(seed: int) -> None:
+    rng = np.random.default_rng(100 + seed)
+    task = list(TASKS)[seed]
+    common: Params = {"activation": "tanh", "batch_norm": bool(seed % 2), "batch_size": 16}
+    inputs = Inputs((2, 3), task, TASKS[task], wide=(0, 1, 2, 3), deep=(5, 3, 2) if seed else None)
+    models = FamilyBuilder("wide_deep", inputs)
+    own = [drawn(rng) for _ in range(4)]
+    members = cohort(
+        [
+            {**each, **common, "n_hidden": max(1, int(each["n_hidden"])), "aux_weight": weight}
+            for each, weight in zip(own, (0.0, 0.1, 0.5, 0.9), strict=True)
+        ]
+    )
+    data = arrays(task, weights=seed == 3, features=(2, 3))
+    outcomes, notes = together(models, members, data)
+    assert notes == []
+    for member, outcome in zip(members.members, outcomes, strict=True):
+        agree(outcome, alone(models, member, data))
+
+
+def test_linear_members_get_the_numbers_of_fit_whatever_their_penalties() -> None:
+    models = FamilyBuilder("linear", Inputs((2, 3), Task.MULTICLASS, 3))
+    penalties: list[Params] = [
+        {},
+        {"l1": 0.02},
+        {"l2": 0.01, "optimizer": "sgd", "momentum": 0.9},
+        {"l1": 0.1, "l2": 0.1},
+    ]
+    members = cohort([{"learning_rate": 0.03, "batch_size": 16, **each} for each in penalties])
+    data = arrays(Task.MULTICLASS, features=(2, 3))
+    outcomes, notes = together(models, members, data)
+    assert notes == []
+    for member, outcome in zip(members.members, outcomes, strict=True):
+        agree(outcome, alone(models, member, data))
 
 
 def test_early_stopping_picks_the_same_epoch_for_every_member() -> None:
@@ -212,6 +256,23 @@ def subclassed(learning_rate: float, scale: float = 1.0) -> keras.Model:
     return model
 
 
+class Plain(keras.Model):
+    """Subclassed as in books: its ``call`` takes the rows and nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.out = layers.Dense(5, "relu"), layers.Dense(2)
+
+    def call(self, x: Any) -> Any:
+        return self.out(self.hidden(x))
+
+
+def subclassed_plainly(learning_rate: float) -> keras.Model:
+    model = Plain()
+    model.compile(keras.optimizers.SGD(learning_rate, momentum=0.9), "mse", metrics=["mae"])
+    return model
+
+
 def recurrent(learning_rate: float) -> keras.Model:
     model = keras.Sequential([keras.Input((6,)), layers.Reshape((3, 2)), layers.GRU(3), layers.LayerNormalization()])
     model.add(layers.Dense(2))
@@ -247,6 +308,7 @@ BUILT: dict[str, tuple[Callable[..., keras.Model], Task, tuple[int, ...], list[d
     ),
     "convolutions": (convolutional, Task.MULTICLASS, (6, 5, 1), [{}, {"padding": "valid"}, {"padding": "valid"}]),
     "subclassed": (subclassed, Task.REGRESSION, (6,), [{}, {"scale": 0.5}, {}]),
+    "subclassed plainly": (subclassed_plainly, Task.REGRESSION, (6,), [{}, {}]),
     "recurrent": (recurrent, Task.REGRESSION, (6,), [{}, {}]),
     "smoothed labels": (smoothed, Task.BINARY, (6,), [{}, {}]),
 }

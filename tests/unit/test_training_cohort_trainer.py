@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from kerasweep.models import FamilyBuilder, Inputs, UserBuilder
-from kerasweep.records import Change, Copy, Decision, Direction, Objective, Status
+from kerasweep.records import Change, Copy, Decision, Direction, Objective, Params, Status
 from kerasweep.spec.pipeline import EarlyStopping
 from kerasweep.spec.vocabulary import Task
 from kerasweep.training import (
@@ -120,6 +121,11 @@ COPYING = {
     3: Decision(stop=frozenset({60}), copies={2: Copy(0, {"learning_rate": 0.02}), 0: Copy(65)}),
 }
 
+# The same with a schedule: what is copied goes on where its own stood, and a new learning rate is multiplied, too.
+SCHEDULED = tuple(
+    replace(member, params={**member.params, "schedule": "one_cycle", "start_factor": 0.3}) for member in POPULATION
+)
+
 # So many leave that the others are gathered from several stacks.
 THINNING = {
     1: Decision(stop=frozenset(i for i in range(66) if i % 3)),
@@ -130,8 +136,8 @@ THINNING = {
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("members", "answers"),
-    [(MEMBERS, {}), (MEMBERS, HALVING), (POPULATION, COPYING), (POPULATION, THINNING)],
-    ids=["none", "halving", "copying", "thinning"],
+    [(MEMBERS, {}), (MEMBERS, HALVING), (POPULATION, COPYING), (POPULATION, THINNING), (SCHEDULED, COPYING)],
+    ids=["none", "halving", "copying", "thinning", "schedule"],
 )
 def test_a_cohort_repeats_itself_and_goes_on_from_any_epoch_bit_by_bit(
     members: tuple[Member, ...], answers: Mapping[int, Decision], tmp_path: Path
@@ -169,7 +175,7 @@ def test_those_who_are_stopped_leave_and_do_not_change_the_others(
 
 
 def test_members_are_gathered_into_as_few_stacks_as_hold_them_and_smaller_ones_where_that_pays() -> None:
-    (squad,) = muster(FAMILY, POPULATION, arrays(), EPOCHS, Programs()).squads
+    (squad,) = muster(FAMILY, POPULATION, arrays(), Schedule(LOSS, EPOCHS), Programs()).squads
     before = {
         number: weights
         for stack in squad.stacks
@@ -227,10 +233,11 @@ def test_a_copy_goes_on_as_its_source_would_with_its_own_hyperparameters(source:
 
 
 @pytest.mark.slow
-def test_changes_are_replayed_at_their_epochs() -> None:
+@pytest.mark.parametrize("schedule", [{}, {"schedule": "cosine", "warmup_epochs": 2}], ids=["constant", "cosine"])
+def test_changes_are_replayed_at_their_epochs(schedule: Params) -> None:
     """A member that copies itself at epochs 2 and 3 with other rates, and one that has these changes from the start."""
     first, second = {"learning_rate": 0.05}, {"learning_rate": 0.001}
-    lone = Member(0, {**MEMBERS[0].params, "dropout": 0.2}, seed=3)
+    lone = Member(0, {**MEMBERS[0].params, "dropout": 0.2, **schedule}, seed=3)
     copies = {2: Decision(copies={0: Copy(0, first)}), 3: Decision(copies={0: Copy(0, second)})}
     live = SHARED.train(Cohort((lone,)), arrays(), Book(copies))
     replay = Member(0, lone.params, 3, (Change(2, first), Change(3, second)))

@@ -7,27 +7,41 @@ import json
 import math
 import numbers
 import os
+import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.segment import Segment
 
 # A pipe has no width: nothing is folded there, so that every row stays one line for grep and awk.
 _PIPE_WIDTH = 2000
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def write(text: str, stream: TextIO | None = None) -> None:
     """Writes and flushes; a reader that went away (``| head``) changes neither the outcome nor the exit code.
 
     Args:
-        text: to be written as it is.
+        text: to be written as it is, but ``harmless``.
         stream: standard output if left out.
     """
-    stream = stream or sys.stdout
+    _send(harmless(text), stream or sys.stdout)
+
+
+def harmless(text: str) -> str:
+    """The text with its control characters spelt out, all but new lines and tabs.
+
+    A terminal would obey them, and a name in a file, an error or a store that others write to may hold any.
+    """
+    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
+
+
+def _send(text: str, stream: TextIO) -> None:
     try:
         stream.write(text)
         stream.flush()
@@ -39,20 +53,26 @@ def write(text: str, stream: TextIO | None = None) -> None:
 
 def write_json(value: object) -> None:
     """Writes one line of strict JSON: NaN and infinities become null."""
-    write(json.dumps(_plain(value), ensure_ascii=False, allow_nan=False) + "\n")
+    _send(json.dumps(_plain(value), ensure_ascii=False, allow_nan=False) + "\n", sys.stdout)
 
 
 def show(renderable: RenderableType) -> None:
     """Writes a result for people: coloured and folded on a terminal, plain and unfolded in a pipe."""
     from rich.console import Console
+    from rich.segment import Segments
 
     terminal = sys.stdout.isatty()
     wide = not terminal and "COLUMNS" not in os.environ
     console = Console(width=_PIPE_WIDTH if wide else None, highlight=False, soft_wrap=False)
     with console.capture() as captured:
-        console.print(renderable)
+        console.print(Segments(_harmless(console.render(renderable))))
     lines = captured.get().splitlines()
-    write("\n".join(lines if terminal else [line.rstrip() for line in lines]) + "\n")
+    _send("\n".join(lines if terminal else [line.rstrip() for line in lines]) + "\n", sys.stdout)
+
+
+def _harmless(segments: Iterable[Segment]) -> Iterator[Segment]:
+    """The same for what rich has made ready: colours are no part of its text yet."""
+    return (segment if segment.control else segment._replace(text=harmless(segment.text)) for segment in segments)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from kerasweep.cli.output import write
+from kerasweep.cli.output import harmless, write
 from kerasweep.cli.quantities import counted, duration, ended, number, settings
 from kerasweep.records import Status, Trial
 from kerasweep.study.events import Progress
@@ -159,11 +159,11 @@ class LiveDisplay:
     def trial_ended(self, trial: Trial) -> None:
         """Prints a line for a failure of a new kind."""
         if line := self._failures.line(trial):
-            self._console.print(Text(line, style="red"))
+            self._console.print(Text(harmless(line), style="red"))
 
     def note(self, message: str) -> None:
         """Prints the message above the display."""
-        self._console.print(Text(f"note: {message}", style="yellow"))
+        self._console.print(Text(f"note: {harmless(message)}", style="yellow"))
 
     def __rich__(self) -> RenderableType:
         stage, snapshot = self._stage, self._snapshot

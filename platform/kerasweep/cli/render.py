@@ -15,16 +15,19 @@ from rich.table import Table
 from rich.text import Text
 
 from kerasweep.cli.quantities import ABSENT, counted, duration, ended, names, number, setting, settings
-from kerasweep.records import Objective, Status, StudyRecord, Trial
+from kerasweep.records import OVERFITTING, Objective, ParamValue, Status, StudyRecord, Trial
 
 if TYPE_CHECKING:
-    from kerasweep.pipeline import Plan
+    from kerasweep.pipeline import Comparison, FoundRate, Plan
+    from kerasweep.pipeline.mattering import Mattering
     from kerasweep.pipeline.result import PipelineResult, Registered
+    from kerasweep.report.narrowing import NextSpace
 
 _STYLES = {"finished": "green", "stopped": "yellow", "interrupted": "yellow", "failed": "red", "running": "cyan"}
 _FOLDING = {"parameters", "objective"}  # columns that may be broken over several lines, given at least this width:
 _FOLDED_WIDTH = 24
 _REASONS_SHOWN = 5
+_DIFFERENCES_SHOWN = 10
 
 
 def result(
@@ -55,6 +58,35 @@ def result(
     return Group(*parts, *_heading("next"), *(Text(f"  {line}") for line in following))
 
 
+def comparison(found: Comparison) -> RenderableType:
+    """What ``rerun`` prints."""
+    said = Text.assemble(("the same", "bold green")) if found.same else Text.assemble(("not the same", "bold red"))
+    parts = [Text.assemble(f"{found.first} and {found.second}: ", said, f", {counted(found.trials, 'trial')}")]
+    shown = [(line, "") for line in found.differences[:_DIFFERENCES_SHOWN]]
+    if (more := len(found.differences) - _DIFFERENCES_SHOWN) > 0:
+        shown.append((f"{more} more", ""))
+    return Group(
+        *parts, *_section("differences", shown), *_section("around them", [(line, "") for line in found.surroundings])
+    )
+
+
+def found_rate(found: FoundRate) -> RenderableType:
+    """What ``lr-find`` prints."""
+    test = found.test
+    said = Text(test.reason, "red")
+    if test.suggestion is not None:
+        said = Text.assemble((f"learning rate {setting(test.suggestion)}", "bold green"))
+    rows = [
+        ("turning point", setting(test.turning) if test.turning is not None else ABSENT),
+        ("tested", f"{test.rates[0]:g} to {test.rates[-1]:g} in {counted(len(test.rates), 'step')}"),
+        ("batch size", str(found.batch_size)),
+        ("parameters", settings(found.params)),
+        *([("figure", str(found.figure))] if found.figure is not None else ()),
+        ("time", duration(found.seconds)),
+    ]
+    return Group(said, *_section("range test", rows))
+
+
 def study(record: StudyRecord, best: Sequence[Trial]) -> RenderableType:
     """What ``show`` prints.
 
@@ -68,6 +100,9 @@ def study(record: StudyRecord, best: Sequence[Trial]) -> RenderableType:
         Text.assemble((record.id, "bold"), " ", _status(record.status), f", started {_moment(record.started)}"),
         Text(f"{_goal(record.objective)}; {_counts(counts)}{running}"),
     ]
+    if overfitting := sum(trial.overfits is True for trial in record.trials):
+        share = f"over {OVERFITTING:g} times the training loss on validation data, at the best epoch"
+        parts.append(Text(f"overfitting: {counted(overfitting, 'trial')} with {share}"))
     test, model = record.summary.get("test"), record.summary.get("model")
     if isinstance(test, Mapping) and test:
         parts.append(Text("test split: " + ", ".join(f"{name} {number(value)}" for name, value in test.items())))
@@ -90,10 +125,14 @@ def trials(best: Sequence[Trial], metric: str) -> RenderableType:
     facts = [_facts(rank, trial) for rank, trial in enumerate(best, start=1)]
     values = [[setting(t.params[name]) if name in t.params else ABSENT for name in columns] for t in best]
     lines = [settings(trial.params) for trial in best]
-    head = ("rank", "trial", "status", metric, "epoch", "time")
+    head: tuple[str, ...] = ("rank", "trial", "status", metric, "epoch", "time")
+    wide = facts
+    if any(trial.loss_ratio is not None for trial in best):
+        head = (*head, "val/train")
+        wide = [(*fact, _loss_ratio(trial)) for fact, trial in zip(facts, best, strict=True)]
     return Fitting(
-        _table((*head, *columns), [(*fact, *row) for fact, row in zip(facts, values, strict=True)]),
-        _table((*head, "parameters"), [(*fact, line) for fact, line in zip(facts, lines, strict=True)]),
+        _table((*head, *columns), [(*fact, *row) for fact, row in zip(wide, values, strict=True)]),
+        _table((*head, "parameters"), [(*fact, line) for fact, line in zip(wide, lines, strict=True)]),
         _table(
             ("trial", metric, "parameters"),
             [(fact[1], fact[3], line) for fact, line in zip(facts, lines, strict=True)],
@@ -124,8 +163,71 @@ def studies(records: Sequence[StudyRecord]) -> RenderableType:
 def plan(planned: Plan) -> RenderableType:
     """What ``plan`` prints."""
     parts = [line for title, rows in planned.sections for line in _section(title, rows)]
-    warnings = [Text(f"  {warning}") for warning in planned.warnings]
-    return Group(*parts[1:], *(_heading("warnings", "bold yellow") if warnings else ()), *warnings)
+    for title, said in (("warnings", planned.warnings), ("advice", planned.advice)):
+        if said:
+            parts += [*_heading(title, "bold yellow"), *(Text(f"  {each}") for each in said)]
+    return Group(*parts[1:])
+
+
+def importance(found: Mattering, top: int) -> RenderableType:
+    """What ``importance`` prints.
+
+    Args:
+        found: of one study.
+        top: how many parameters and pairs to show.
+    """
+    if found.explained is None:
+        head = (
+            f"{counted(found.trials, 'trial')} with a value, which are too few or too much alike to tell what mattered"
+        )
+    elif found.explained <= 0:
+        head = (
+            f"the ranking of unseen trials cannot be predicted from {counted(found.trials, 'trial')}: take it as noise"
+        )
+    else:
+        head = (
+            f"{found.explained:.0%} of the ranking of unseen trials is predicted, from {counted(found.trials, 'trial')}"
+        )
+    rows = [
+        (name, f"{share:.0%}", _spread(found.best.get(name, ()))) for name, share in list(found.shares.items())[:top]
+    ]
+    pairs = [(" and ".join(each.pair), f"{each.share:.1%}", settings(each.best)) for each in found.interactions[:top]]
+    parts: list[RenderableType] = [Text.assemble((found.study, "bold"), f": {head}")]
+    if rows:
+        parts += [Text(), _table(("parameter", "share", "in the best fifth"), rows)]
+    if pairs:
+        parts += [Text(), _table(("together", "share", "best at"), pairs)]
+    return Group(*parts, *_section("figures", ((path.stem, str(path)) for path in found.figures)))
+
+
+def _spread(values: Sequence[ParamValue]) -> str:
+    """The values of a parameter in the best trials: from where to where, or how often each."""
+    if not values:
+        return ABSENT
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        low, high = setting(min(values)), setting(max(values))
+        return f"{low} to {high}" if low != high else low
+    return ", ".join(f"{value} ({count})" for value, count in Counter(map(str, values)).most_common())
+
+
+def narrowed(found: NextSpace, path: str) -> RenderableType:
+    """What ``narrow`` prints.
+
+    Args:
+        found: the next space.
+        path: of the file it was written to.
+    """
+    return Group(
+        Text(
+            f"narrowed around the best {found.best} of {counted(found.trials, 'trial')}: "
+            f"{found.volume:.2g} of the space is left"
+        ),
+        *_section("parameters", ((each.name, each.why) for each in found.parameters)),
+        *_section(
+            "where the optimum may lie outside", ((each.name, each.hint) for each in found.parameters if each.hint)
+        ),
+        *_section("next", [("written", path), ("use it with", f"space: {path}")]),
+    )
 
 
 class Fitting:
@@ -144,7 +246,10 @@ def _winner(best: Trial | None, metric: str) -> list[RenderableType]:
     if best is None:
         return [*_heading("winner"), Text("  none: no trial succeeded")]
     rows = [(name, setting(value)) for name, value in best.params.items()]
-    return _section(f"winner: trial {best.number}, {metric} {number(best.value)} at epoch {number(best.epoch)}", rows)
+    parts = _section(f"winner: trial {best.number}, {metric} {number(best.value)} at epoch {number(best.epoch)}", rows)
+    if best.overfits:
+        parts.append(Text(f"  overfits: its validation loss is {number(best.loss_ratio)} times its training loss"))
+    return parts
 
 
 def _test_split(outcome: PipelineResult) -> list[RenderableType]:
@@ -167,6 +272,13 @@ def _registered(model: Registered) -> list[tuple[str, str]]:
 def _facts(rank: int, trial: Trial) -> tuple[str, ...]:
     measured = (number(trial.value), number(trial.epoch), duration(trial.seconds))
     return (str(rank), str(trial.number), trial.status.value, *measured)
+
+
+def _loss_ratio(trial: Trial) -> str:
+    """``1.04``, or ``1.52 overfits``."""
+    if trial.loss_ratio is None:
+        return ABSENT
+    return f"{trial.loss_ratio:.2f}{' overfits' if trial.overfits else ''}"
 
 
 def _heading(title: str, style: str = "bold") -> list[RenderableType]:

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from kerasweep.data.rows import Array, Rows
+from kerasweep.data.rows import Array, Features, Rows
 from kerasweep.spec.pipeline import DataSpec
 
 
-def fingerprint(x: Rows, y: Array, spec: DataSpec) -> str:
+def fingerprint(x: Rows, y: Features, spec: DataSpec, weights: Array | None = None) -> str:
     """SHA-256 over the arrays (names, types, shapes, values) and the options of the split, in hexadecimal.
 
     It does not depend on the machine, the process or the path of the file. For data with a test split of their own it
@@ -20,7 +20,9 @@ def fingerprint(x: Rows, y: Array, spec: DataSpec) -> str:
     """
     digest = hashlib.sha256(b"kerasweep data 1\n")
     parts = {f"x/{name}": column for name, column in x.items()} if isinstance(x, Mapping) else {"x": x}
-    for name, array in {**parts, "y": y}.items():
+    own = {} if weights is None else {"weights": weights}
+    targets = {f"y/{name}": target for name, target in y.items()} if isinstance(y, Mapping) else {"y": y}
+    for name, array in {**parts, **targets, **own}.items():
         _add(digest, name, array)
     options = {"seed": spec.seed, "test": spec.test, "validation": spec.validation}
     digest.update(json.dumps(options, sort_keys=True).encode())

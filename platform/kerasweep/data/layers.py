@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import layers, ops
 
-from kerasweep.data.preprocessing import ArrayScaling, Category, Number, Preprocessing
+from kerasweep.data.preprocessing import Category, Number, Part, Preprocessing
+from kerasweep.data.scaling import ArrayScaling
 
 # Keras's Normalization divides by 1e-7 at least, which would flatten a feature measured in nanometres.
 _SMALL_DEVIATION = 1e-6
@@ -16,8 +18,15 @@ _SMALL_DEVIATION = 1e-6
 
 def preprocessing_model(preprocessing: Preprocessing) -> keras.Model:
     """Raw rows -> features, as ``Preprocessing.model`` says."""
+    if preprocessing.arrays:
+        rows = {name: keras.Input(each.shape, dtype="float32", name=name) for name, each in preprocessing.arrays}
+        return keras.Model(
+            rows, {name: _scaled(rows[name], each) for name, each in preprocessing.arrays}, name="preprocessing"
+        )
     if preprocessing.array is not None:
-        return _array_model(preprocessing.array)
+        row = keras.Input(preprocessing.array.shape, dtype="float32", name="rows")
+        features = _shared(_scaled(row, preprocessing.array), preprocessing.parts)
+        return keras.Model(row, features, name="preprocessing")
     inputs = {raw.name: keras.Input(raw.shape, dtype=raw.dtype, name=raw.name) for raw in preprocessing.inputs}
     parts = []
     if preprocessing.numbers:
@@ -26,11 +35,19 @@ def preprocessing_model(preprocessing: Preprocessing) -> keras.Model:
         parts.append(scaled(_joined(columns, _free("numbers", inputs))))
     for category in preprocessing.categories:
         parts.append(_one_hot(category, _free(f"{category.name}_one_hot", inputs))(inputs[category.name]))
-    return keras.Model(inputs, _joined(parts, _free("features", inputs)), name="preprocessing")
+    features = _shared(_joined(parts, _free("features", inputs)), preprocessing.parts)
+    return keras.Model(inputs, features, name="preprocessing")
 
 
-def _array_model(scaling: ArrayScaling) -> keras.Model:
-    rows = keras.Input(scaling.shape, dtype="float32", name="rows")
+def _shared(features: keras.KerasTensor, parts: Sequence[Part]) -> Any:
+    """The features as they are, or a dict of those that each part takes ``(rows, taken)``."""
+    if not parts:
+        return features
+    flat = features if len(features.shape) == 2 else layers.Flatten()(features)
+    return {part.name: ops.take(flat, np.array(part.features, dtype=np.int32), axis=1) for part in parts}
+
+
+def _scaled(rows: keras.KerasTensor, scaling: ArrayScaling) -> keras.KerasTensor:
     features = rows
     if scaling.scale != 1:
         features = layers.Rescaling(scaling.scale, dtype="float32")(features)
@@ -38,7 +55,7 @@ def _array_model(scaling: ArrayScaling) -> keras.Model:
         features = _normalization(scaling.mean, scaling.variance)(features)
     if features is rows:
         features = layers.Identity(dtype="float32")(rows)
-    return keras.Model(rows, features, name="preprocessing")
+    return features
 
 
 def _normalization(mean: Sequence[float], variance: Sequence[float]) -> layers.Layer:

@@ -1,4 +1,4 @@
-"""Datasets by name: bundled with kerasweep, bundled with scikit-learn, or the image sets, wherever they lie."""
+"""Datasets by name: bundled with kerasweep or scikit-learn, the Playground's, or image sets, wherever they lie."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import numpy as np
 
 from kerasweep.data.arrays import npz_arrays, npz_names
 from kerasweep.data.idx import read_idx
-from kerasweep.data.rows import Array
+from kerasweep.data.playground import CLASSES, playground
+from kerasweep.data.rows import Array, Rows
 from kerasweep.data.sources import Raw, checked
 from kerasweep.errors import DataError
 from kerasweep.spec.pipeline import DataSpec
@@ -48,6 +49,8 @@ def read_named(spec: DataSpec) -> Raw:
     name = str(spec.name)
     if name == "california_housing":
         return _california(spec)
+    if name.startswith("playground_"):
+        return _raw(spec, *playground(name), classes=CLASSES, targets=("colour",))
     return _images(name, spec) if DATASETS[name].images else _scikit_learn(name, spec)
 
 
@@ -65,7 +68,7 @@ def _scikit_learn(name: str, spec: DataSpec) -> Raw:
     return _raw(spec, bunch.data, bunch.target, classes=classes, targets=("target",))
 
 
-def _raw(spec: DataSpec, x: Array, y: Array, **known: Any) -> Raw:
+def _raw(spec: DataSpec, x: Rows, y: Array, **known: Any) -> Raw:
     name = str(spec.name)
     rows, target, _ = checked(name, x, y, missing_allowed=False)
     return Raw(rows, target, name, task=DATASETS[name].task, **known)

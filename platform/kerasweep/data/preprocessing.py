@@ -8,14 +8,16 @@ delivered model, which therefore takes raw rows and loads without kerasweep.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kerasweep.data.columns import Kind, kind_of, plain_values, text_of
-from kerasweep.data.rows import Array, Rows, row_count, take
+from kerasweep.data.rows import Array, Features, Rows, are_columns, row_count, take
+from kerasweep.data.scaling import ArrayScaling, fit_array, safe_variance
 from kerasweep.errors import DataError
 
 if TYPE_CHECKING:
@@ -25,7 +27,6 @@ MAX_LEVELS = 100
 """Categories that get a feature of their own; rarer ones share the feature of the unknown."""
 
 _BATCH = 8192
-_FLOAT32_EPSILON = float(np.finfo(np.float32).eps)
 _log = logging.getLogger(__name__)
 
 
@@ -44,23 +45,6 @@ class RawInput:
     source: str
     shape: tuple[int, ...]
     dtype: str
-
-
-@dataclass(frozen=True)
-class ArrayScaling:
-    """For rows that are one array: ``(x * scale - mean) / sqrt(variance)``.
-
-    Attributes:
-        shape: of one row.
-        scale: 1/255 for images of bytes, else 1.
-        mean: per position of the last axis; empty when nothing is standardised.
-        variance: likewise; 1 where the training split does not vary.
-    """
-
-    shape: tuple[int, ...]
-    scale: float = 1.0
-    mean: tuple[float, ...] = ()
-    variance: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,32 +94,63 @@ class Category:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One of a network's several inputs.
+
+    Attributes:
+        name: of the input.
+        features: it takes, by their positions.
+    """
+
+    name: str
+    features: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Preprocessing:
     """How raw rows become float32 features; frozen, picklable and free of TensorFlow until ``model`` is called.
 
     Features of named columns come in this order: all numbers, the indicators of missing numbers, then the categories.
 
     Attributes:
-        array: for rows that are one array; None for named columns.
+        array: for rows that are one array; None for others.
+        arrays: for rows that are several arrays by name, each of which is an input of the network.
         numbers: columns of numbers and truth values.
         categories: columns of text.
+        parts: the inputs among which the features of one array, or of columns, are shared out; empty for one input.
     """
 
     array: ArrayScaling | None = None
+    arrays: tuple[tuple[str, ArrayScaling], ...] = ()
     numbers: tuple[Number, ...] = ()
     categories: tuple[Category, ...] = ()
+    parts: tuple[Part, ...] = ()
 
     @property
     def feature_shape(self) -> tuple[int, ...]:
-        """The shape of one row's features: an array keeps its own, named columns become a vector."""
+        """The shape of one row's features before they are shared out: an array keeps its own, columns become a vector.
+
+        Of several arrays it is that of the vector they would be together.
+        """
+        if self.arrays:
+            return (sum(math.prod(scaling.shape) for _, scaling in self.arrays),)
         if self.array is not None:
             return self.array.shape
         indicators = sum(number.indicator for number in self.numbers)
         return (len(self.numbers) + indicators + sum(category.width for category in self.categories),)
 
     @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """The shape of one row of each of a network's inputs, by name; empty for one input, which needs no name."""
+        return {name: scaling.shape for name, scaling in self.arrays} | {
+            part.name: (len(part.features),) for part in self.parts
+        }
+
+    @property
     def inputs(self) -> tuple[RawInput, ...]:
-        """What the preprocessing model takes: one array, or one input ``(1,)`` per named column."""
+        """What the preprocessing model takes: one array or several, or one input ``(1,)`` per named column."""
+        if self.arrays:
+            return tuple(RawInput(name, name, scaling.shape, "float32") for name, scaling in self.arrays)
         if self.array is not None:
             return (RawInput("rows", "rows", self.array.shape, "float32"),)
         return (
@@ -143,8 +158,26 @@ class Preprocessing:
             *(RawInput(category.name, category.source, (1,), "string") for category in self.categories),
         )
 
+    def features_of(self, name: str) -> tuple[int, ...]:
+        """Which features a named column becomes, by position: a number and its indicator, or a category's one-hot ones.
+
+        Raises:
+            KeyError: there is no such input.
+        """
+        told = [number.name for number in self.numbers if number.indicator]
+        found: dict[str, tuple[int, ...]] = {number.name: (i,) for i, number in enumerate(self.numbers)}
+        start = len(found)
+        found |= {each: (*found[each], start + i) for i, each in enumerate(told)}
+        start += len(told)
+        for category in self.categories:
+            found[category.name] = tuple(range(start, start + category.width))
+            start += category.width
+        return found[name]
+
     def model(self) -> keras.Model:
-        """A new Keras model: raw rows (an array, or a dict of ``(rows, 1)`` by name) -> features ``(rows, …)`` float32.
+        """A new Keras model: raw rows -> features ``(rows, …)`` float32, or a dict of them for several inputs.
+
+        Raw rows are an array, or a dict by name: of arrays, or of columns ``(rows, 1)``.
 
         It holds stock Keras layers and operations only, nothing trainable, so ``.keras`` files of it load in safe mode
         and without kerasweep.
@@ -169,7 +202,9 @@ def fit(
         DataError: a column has no value at all; or text columns, without ``automatic``.
     """
     if not isinstance(rows, Mapping):
-        return Preprocessing(array=_fit_array(rows, automatic))
+        return Preprocessing(array=fit_array(rows, automatic))
+    if not are_columns(rows):
+        return Preprocessing(arrays=tuple((name, fit_array(array, automatic)) for name, array in rows.items()))
     sources = sources or {}
     numbers, categories = [], []
     for name, column in rows.items():
@@ -184,21 +219,28 @@ def fit(
     return Preprocessing(numbers=tuple(numbers), categories=tuple(categories))
 
 
-def _fit_array(rows: Array, automatic: bool) -> ArrayScaling:
-    shape = rows.shape[1:]
-    if not automatic or rows.dtype.kind == "b":
-        return ArrayScaling(shape)
-    if rows.dtype == np.uint8 and len(shape) >= 2:
-        return ArrayScaling(shape, scale=1 / 255)
-    axes = tuple(range(rows.ndim - 1))
-    mean = rows.mean(axis=axes, dtype=np.float64)
-    variance = _safe(mean, rows.var(axis=axes, dtype=np.float64))
-    return ArrayScaling(shape, mean=tuple(mean.tolist()), variance=tuple(variance.tolist()))
+def refit(preprocessing: Preprocessing, rows: Rows) -> Preprocessing:
+    """The same preprocessing with the means and variances of other rows.
 
+    Features and their meaning stay: which categories and indicators there are, and how bytes are scaled. A column that
+    has no value in these rows keeps its numbers.
 
-def _safe(mean: Array, variance: Array) -> Array:
-    """The variance, 1 where it is zero or no more than the rounding of the mean in float32."""
-    return np.where(variance <= (_FLOAT32_EPSILON * np.abs(mean)) ** 2, 1.0, variance)
+    Args:
+        preprocessing: fitted with ``automatic``.
+        rows: raw, as ``fit`` takes them.
+    """
+    if not isinstance(rows, Mapping):
+        return replace(preprocessing, array=fit_array(rows, automatic=True))
+    if not are_columns(rows):
+        return replace(preprocessing, arrays=fit(rows).arrays)
+    numbers = []
+    for number in preprocessing.numbers:
+        column = rows[number.name]
+        if not np.isnan(as_numbers(number.source, column, np.float64)).all():
+            fresh = _fit_number(number.name, number.source, column, kind_of(column), True, number.source)
+            number = replace(fresh, indicator=number.indicator)
+        numbers.append(number)
+    return replace(preprocessing, numbers=tuple(numbers))
 
 
 def _fit_number(name: str, source: str, column: Array, kind: Kind, automatic: bool, where: str) -> Number:
@@ -212,7 +254,7 @@ def _fit_number(name: str, source: str, column: Array, kind: Kind, automatic: bo
     indicator = bool(missing.any())
     if kind is Kind.TRUTH:
         return Number(name, source, 0.0, 1.0, float(mean), indicator)
-    return Number(name, source, float(mean), float(_safe(mean, values[~missing].var())), float(mean), indicator)
+    return Number(name, source, float(mean), float(safe_variance(mean, values[~missing].var())), float(mean), indicator)
 
 
 def _fit_category(name: str, source: str, column: Array, where: str) -> Category:
@@ -263,13 +305,15 @@ def as_inputs(rows: Any, preprocessing: Preprocessing) -> Any:
     """Raw rows as the preprocessing model takes them.
 
     Args:
-        rows: an array ``(rows, …)``; or columns by name in a dict or DataFrame, under the input's name or the user's
-            own. Missing numbers are NaN or None; missing text is None, NaN or empty. Further columns are not looked at.
+        rows: an array ``(rows, …)``; several by name in a dict; or columns by name in a dict or DataFrame, under the
+            input's name or the user's own. Missing numbers are NaN or None; missing text is None, NaN or empty. Further
+            columns are not looked at.
         preprocessing: says which inputs there are.
 
     Returns:
-        A float32 array ``(rows, …)``, or a dict of TensorFlow tensors ``(rows, 1)``, float32 and string: Keras takes no
-        text in NumPy arrays, and no mixture of arrays and tensors. ``Model.predict`` and a SavedModel take either.
+        A float32 array ``(rows, …)``, a dict of several, or a dict of TensorFlow tensors ``(rows, 1)``, float32 and
+        string: Keras takes no text in NumPy arrays, and no mixture of arrays and tensors. ``Model.predict`` and a
+        SavedModel take either.
 
     Raises:
         DataError: a column is missing, or the shape or a type does not fit.
@@ -277,7 +321,8 @@ def as_inputs(rows: Any, preprocessing: Preprocessing) -> Any:
     if preprocessing.array is not None:
         return _array_input(rows, preprocessing.array.shape)
     if not hasattr(rows, "keys") or not hasattr(rows, "__getitem__"):
-        raise DataError(f"the rows must be columns by name, in a dict or a DataFrame. Received: {type(rows).__name__}")
+        form = "arrays by name, in a dict" if preprocessing.arrays else "columns by name, in a dict or a DataFrame"
+        raise DataError(f"the rows must be {form}. Received: {type(rows).__name__}")
     present = set(rows.keys())
     lacking = [raw.source for raw in preprocessing.inputs if raw.name not in present and raw.source not in present]
     if lacking:
@@ -285,7 +330,10 @@ def as_inputs(rows: Any, preprocessing: Preprocessing) -> Any:
     result: dict[str, Any] = {}
     for raw in preprocessing.inputs:
         column = rows[raw.name if raw.name in present else raw.source]
-        result[raw.name] = _text_input(column) if raw.dtype == "string" else _number_input(raw.source, column)
+        if preprocessing.arrays:
+            result[raw.name] = _array_input(column, raw.shape)
+        else:
+            result[raw.name] = _text_input(column) if raw.dtype == "string" else _number_input(raw.source, column)
     lengths = {name: len(column) for name, column in result.items()}
     if len(set(lengths.values())) > 1:
         raise DataError(f"all columns must have the same length. Received: {lengths}")
@@ -318,15 +366,20 @@ def _text_input(column: Any) -> Any:
     return tf.constant([[text_of(value) or ""] for value in values], dtype=tf.string, shape=(len(values), 1))
 
 
-def transform(preprocessing: Preprocessing, rows: Rows) -> Array:
+def transform(preprocessing: Preprocessing, rows: Rows) -> Features:
     """The features of raw rows, float32 ``(rows, *feature_shape)``: the preprocessing model run batch by batch.
+
+    For a network of several inputs they are a dict, each ``(rows, …)`` of ``Preprocessing.shapes``.
 
     Raises:
         DataError: the rows are not such as the preprocessing was fitted on.
     """
     model = preprocessing.model()
-    features = np.empty((row_count(rows), *preprocessing.feature_shape), dtype=np.float32)
-    for start in range(0, len(features), _BATCH):
-        batch = as_inputs(take(rows, slice(start, start + _BATCH)), preprocessing)
-        features[start : start + _BATCH] = np.asarray(model(batch, training=False))
-    return features
+    count = row_count(rows)
+    shapes = preprocessing.shapes or {"": preprocessing.feature_shape}
+    features = {name: np.empty((count, *shape), dtype=np.float32) for name, shape in shapes.items()}
+    for start in range(0, count, _BATCH):
+        batch = model(as_inputs(take(rows, slice(start, start + _BATCH)), preprocessing), training=False)
+        for name, values in (batch if preprocessing.shapes else {"": batch}).items():
+            features[name][start : start + _BATCH] = np.asarray(values)
+    return features if preprocessing.shapes else features[""]

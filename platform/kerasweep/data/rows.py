@@ -18,14 +18,22 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 Rows = Array | Mapping[str, Array]
 """Either one array ``(rows, ...)``, or columns by name, each ``(rows,)``: float, integer or bool, or object holding
-``str`` (text) or ``bool`` with None where a value is missing. A missing number is NaN."""
+``str`` (text) or ``bool`` with None where a value is missing. A missing number is NaN. Or several arrays by name, each
+``(rows, …)`` of two axes or more, which are the inputs of a network of several."""
+Features = Array | Mapping[str, Array]
+"""What a network takes, or its targets: one array ``(rows, …)``, or one for each of its inputs or outputs by name."""
 
 
 def row_count(rows: Rows) -> int:
     """How many rows there are."""
     if isinstance(rows, Mapping):
-        return len(next(iter(rows.values()))) if rows else 0
-    return len(rows)
+        return row_count(next(iter(rows.values()))) if rows else 0
+    return int(rows.shape[0])  # len() of a tensor inside a compiled program is not known
+
+
+def are_columns(rows: Rows) -> bool:
+    """Whether rows are named columns: not arrays, which have two axes or more."""
+    return isinstance(rows, Mapping) and all(column.ndim == 1 for column in rows.values())
 
 
 def take(rows: Rows, indices: Array | slice) -> Rows:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kerasweep.data.columns import as_text, canonical_columns, plain_values
-from kerasweep.data.rows import Array
+from kerasweep.data.rows import Array, Features
 from kerasweep.data.sources import Raw, resolve
 from kerasweep.data.targets import canonical_target
+from kerasweep.data.weights import canonical_weights
 from kerasweep.errors import DataError, one_of
 from kerasweep.spec.pipeline import DataSpec
 
@@ -27,18 +29,20 @@ def read_csv(spec: DataSpec, directory: Path) -> Raw:
 
     Raises:
         DataError: the file cannot be read, lines differ in their number of fields, a column named in the spec is not
-            there or twice, a target is missing, a number is infinite, or a column mixes numbers with a little text.
+            there or twice, a target or weight is missing, a weight is below 0, a number is infinite, or a column mixes
+            numbers with a little text.
     """
     import pandas as pd
 
     path = resolve(directory, Path(str(spec.csv)))
     header = _checked_header(path)
-    targets = [spec.target] if isinstance(spec.target, str) else list(spec.target or [])
-    features = _features(path, header, targets, spec)
+    targets = spec.targets
+    weights = [spec.weights] if spec.weights is not None else []
+    features = _features(path, header, targets, weights, spec)
     try:
         frame = pd.read_csv(
             path,
-            usecols=[*features, *targets],
+            usecols=[*features, *targets, *weights],
             dtype=dict.fromkeys(spec.categorical, str),
             skipinitialspace=True,
             index_col=False,
@@ -49,7 +53,14 @@ def read_csv(spec: DataSpec, directory: Path) -> Raw:
         raise DataError(f"{path}: the file must be a CSV table. Received: {error}") from error
     columns = {name: _feature(path, name, frame[name], name in spec.categorical) for name in features}
     x, renamed = canonical_columns(str(path), columns)
-    return Raw(x, _target(path, frame[targets]), str(path), targets=tuple(targets), renamed=renamed)
+    return Raw(
+        x,
+        _targets(path, frame, spec),
+        str(path),
+        targets=tuple(targets),
+        renamed=renamed,
+        weights=_weights(path, frame[spec.weights]) if spec.weights is not None else None,
+    )
 
 
 def _checked_header(path: Path) -> list[str]:
@@ -82,10 +93,12 @@ def _checked_header(path: Path) -> list[str]:
     return header
 
 
-def _features(path: Path, header: list[str], targets: list[str], spec: DataSpec) -> list[str]:
+def _features(path: Path, header: list[str], targets: list[str], weights: list[str], spec: DataSpec) -> list[str]:
     """The feature columns, once every column that is used has a name of its own."""
-    features = [name for name in header if name not in targets] if spec.features is None else list(spec.features)
-    for key, names in (("target", targets), ("features", features), ("categorical", spec.categorical)):
+    others = [*targets, *weights]
+    features = [name for name in header if name not in others] if spec.features is None else list(spec.features)
+    named = {"target": targets, "weights": weights, "features": features, "categorical": spec.categorical}
+    for key, names in named.items():
         for name in names:
             if name not in header:
                 raise DataError(f"{path}: {one_of(f'{key}: a column', name, header)}")
@@ -99,6 +112,11 @@ def _features(path: Path, header: list[str], targets: list[str], spec: DataSpec)
     both = [name for name in targets if name in features]
     if both:
         raise DataError(f"{path}: a target must not be a feature too. Received: {both[0]!r} as both")
+    twofold = [name for name in weights if name in features or name in targets]
+    if twofold:
+        raise DataError(
+            f"{path}: the column of weights must be neither a feature nor a target. Received: {twofold[0]!r} as both"
+        )
     idle = [name for name in spec.categorical if name not in features]
     if idle:
         raise DataError(f"{path}: categorical must name feature columns. Received: {idle[0]!r}, which is none")
@@ -127,6 +145,14 @@ def _feature(path: Path, name: str, series: pd.Series, forced: bool) -> Array | 
     return series
 
 
+def _targets(path: Path, frame: pd.DataFrame, spec: DataSpec) -> Features:
+    """The target, or that of each output which has columns of its own."""
+    if not isinstance(spec.outputs, Mapping):
+        return _target(path, frame[spec.targets])
+    own = {name: [given] if isinstance(given, str) else given for name, given in spec.outputs.items()}
+    return {name: _target(path, frame[columns]) for name, columns in own.items()}
+
+
 def _target(path: Path, frame: pd.DataFrame) -> Array:
     for name in frame.columns:
         missing = np.flatnonzero(frame[name].isna())
@@ -138,6 +164,17 @@ def _target(path: Path, frame: pd.DataFrame) -> Array:
     if len(frame.columns) == 1:
         return canonical_target(str(path), frame.iloc[:, 0])
     return canonical_target(str(path), frame.to_numpy())
+
+
+def _weights(path: Path, series: pd.Series) -> Array:
+    import pandas as pd
+
+    values: Any = series
+    if pd.api.types.is_string_dtype(series.dtype):  # text somewhere; the numbers among it must not be blamed
+        numbers = pd.to_numeric(series, errors="coerce")
+        values = [text if number != number else number for text, number in zip(series, numbers, strict=True)]
+        values = np.array(values, dtype=object)
+    return canonical_weights(str(path), values, len(series), lambda row: _place(path, row))
 
 
 def _place(path: Path, row: int) -> str:

@@ -5,11 +5,11 @@ Nothing here imports TensorFlow, Keras or scikit-learn before a function needs i
 
 from kerasweep.delivery.assemble import assemble
 from kerasweep.delivery.evaluate import baselines, evaluate
-from kerasweep.delivery.export import check_formats, compare, export
+from kerasweep.delivery.export import check_formats, clear_drafts, compare, export
 from kerasweep.delivery.prediction import predict
 from kerasweep.delivery.promote import decide, headline_metric
 from kerasweep.delivery.retrain import choose, merged, retrain_cohort, spread
-from kerasweep.delivery.scores import TEST_METRICS, score
+from kerasweep.delivery.scores import TEST_METRICS, class_probabilities, score
 
 __all__ = [
     "TEST_METRICS",
@@ -17,6 +17,8 @@ __all__ = [
     "baselines",
     "check_formats",
     "choose",
+    "class_probabilities",
+    "clear_drafts",
     "compare",
     "decide",
     "evaluate",

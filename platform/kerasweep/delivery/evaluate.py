@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +12,8 @@ from numpy.typing import NDArray
 
 from kerasweep.data.base import Array, Facts, Split
 from kerasweep.data.preprocessing import Preprocessing, transform
-from kerasweep.data.rows import take
-from kerasweep.delivery.prediction import predict
+from kerasweep.data.rows import Features, take
+from kerasweep.delivery.prediction import predict_each
 from kerasweep.delivery.scores import score
 from kerasweep.spec.vocabulary import Task
 
@@ -33,7 +34,19 @@ def evaluate(model: keras.Model, split: Split, facts: Facts) -> dict[str, float]
         split: raw rows and targets that the search has never seen.
         facts: of the data.
     """
-    return score(split.y, predict(model, split.x), facts)
+    return _scores(split.y, predict_each(model, split.x), facts)
+
+
+def _scores(y: Features, predictions: Mapping[str, Array], facts: Facts) -> dict[str, float]:
+    """Test metrics; those of several outputs under their names, as in ``main_mae``."""
+    if not isinstance(y, Mapping):
+        (values,) = predictions.values()
+        return score(y, values, facts)
+    return {
+        f"{name}_{metric}": value
+        for name, head in facts.heads.items()
+        for metric, value in score(y[name], predictions[name], head).items()
+    }
 
 
 def baselines(train: Split, test: Split, preprocessing: Preprocessing, facts: Facts) -> dict[str, dict[str, float]]:
@@ -43,6 +56,9 @@ def baselines(train: Split, test: Split, preprocessing: Preprocessing, facts: Fa
       multi-label targets), on the preprocessed features; on large data fitted on evenly spaced rows, 20 million
       numbers at most.
     - ``dummy``: the mean of the training targets, or the shares of the classes among them.
+
+    With several outputs there is one of each for every output. All heed the weights of the training rows, as the
+    delivered model did.
 
     Args:
         train: the raw rows the delivered model was trained on.
@@ -58,53 +74,73 @@ def baselines(train: Split, test: Split, preprocessing: Preprocessing, facts: Fa
     sample = np.linspace(0, len(train) - 1, count).astype(np.int64)
     sampled = _flat(transform(preprocessing, take(train.x, sample)))
     nothing, nothing_known = np.zeros((len(test), 1)), np.zeros((len(train), 1))
-    predictions = {
-        "linear": _predictions(_linear, sampled, train.y[sample], features, facts),
-        "dummy": _predictions(_dummy, nothing_known, train.y, nothing, facts),
-    }
-    return {name: score(test.y, values, facts) for name, values in predictions.items()}
+    weights = None if train.weights is None else train.weights[sample]
+    heads = facts.heads or {"": facts}
+    predictions: dict[str, dict[str, Array]] = {"linear": {}, "dummy": {}}
+    for name, head in heads.items():
+        y = train.y[name] if isinstance(train.y, Mapping) else train.y
+        predictions["linear"][name] = _predictions(_linear, _Known(sampled, y[sample], weights), features, head)
+        predictions["dummy"][name] = _predictions(_dummy, _Known(nothing_known, y, train.weights), nothing, head)
+    return {name: _scores(test.y, values, facts) for name, values in predictions.items()}
 
 
-def _linear(features: Array, targets: Array, regression: bool) -> Any:
+@dataclass(frozen=True)
+class _Known:
+    """What a baseline is fitted on.
+
+    Attributes:
+        features: of the training rows, flat.
+        y: their targets.
+        weights: theirs ``(rows,)``, None for equal ones.
+    """
+
+    features: Array
+    y: Array
+    weights: Array | None
+
+
+def _linear(known: _Known, regression: bool) -> Any:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LinearRegression, LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    if not regression and len(np.unique(targets)) == 1:
-        return _dummy(features, targets, regression)  # logistic regression needs two classes
+    if not regression and len(np.unique(known.y)) == 1:
+        return _dummy(known, regression)  # logistic regression needs two classes
     last = LinearRegression() if regression else LogisticRegression(max_iter=_LINEAR_ITERATIONS)
     # The model's own preprocessing leaves no gaps, unless it is none.
     estimator = make_pipeline(SimpleImputer(keep_empty_features=True), last)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the bound on iterations is deliberate
-        return estimator.fit(features, targets)
+        weights = {f"{estimator.steps[-1][0]}__sample_weight": known.weights}
+        return estimator.fit(known.features, known.y, **weights)
 
 
-def _dummy(features: Array, targets: Array, regression: bool) -> Any:
+def _dummy(known: _Known, regression: bool) -> Any:
     from sklearn.dummy import DummyClassifier, DummyRegressor
 
-    return (DummyRegressor() if regression else DummyClassifier(strategy="prior")).fit(features, targets)
+    model = DummyRegressor() if regression else DummyClassifier(strategy="prior")
+    return model.fit(known.features, known.y, sample_weight=known.weights)
 
 
 def _predictions(
-    fit: Callable[[Array, Array, bool], Any], known: Array, y: Array, features: Array, facts: Facts
+    fit: Callable[[_Known, bool], Any], known: _Known, features: Array, facts: Facts
 ) -> NDArray[np.float64]:
     """Predictions ``(rows, outputs)``, in the form in which a network gives them.
 
     Args:
-        fit: fits features and targets.
-        known: features of the training rows, flat.
-        y: targets of the training rows.
+        fit: fits a model, of a regression or of classes.
+        known: the training rows.
         features: of the rows to predict.
         facts: of the data.
     """
     if facts.task is Task.REGRESSION:
-        return np.asarray(fit(known, y, True).predict(features), dtype=np.float64).reshape(len(features), -1)
+        return np.asarray(fit(known, True).predict(features), dtype=np.float64).reshape(len(features), -1)
     if facts.task is Task.MULTICLASS:
-        return _probabilities(fit(known, y.reshape(-1), False), features, facts.outputs)
-    labels = y.astype(np.int64)
-    columns = [_probabilities(fit(known, labels[:, i], False), features, 2)[:, 1] for i in range(labels.shape[1])]
+        return _probabilities(fit(replace(known, y=known.y.reshape(-1)), False), features, facts.outputs)
+    labels = known.y.astype(np.int64)
+    models = [fit(replace(known, y=labels[:, i]), False) for i in range(labels.shape[1])]
+    columns = [_probabilities(model, features, 2)[:, 1] for model in models]
     return np.stack(columns, axis=1)
 
 
@@ -115,5 +151,7 @@ def _probabilities(fitted: Any, features: Array, classes: int) -> NDArray[np.flo
     return probabilities
 
 
-def _flat(features: Array) -> Array:
-    return features.reshape(len(features), -1)
+def _flat(features: Features) -> Array:
+    """Features as one matrix; those of several inputs side by side."""
+    parts = features.values() if isinstance(features, Mapping) else [features]
+    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)

@@ -15,13 +15,14 @@ import numpy as np
 from kerasweep.data.base import Facts, Rows
 from kerasweep.data.rows import head
 from kerasweep.delivery.formats import FORMATS, Format, output_name
-from kerasweep.delivery.prediction import named_inputs, predict
+from kerasweep.delivery.prediction import as_matrix, named_inputs, predict_each
 from kerasweep.errors import DeliveryError, MissingExtra, one_of
 
 if TYPE_CHECKING:
     import keras
 
 _PARITY_ROWS = 256
+_DRAFT = ".writing-"
 # Single precision keeps seven digits; converters reorder sums, which may cost the last three.
 _RELATIVE = 1e-4
 _OF_LARGEST = 1e-5
@@ -107,10 +108,16 @@ def export(model: keras.Model, formats: Sequence[str], folder: Path, rows: Rows,
     return paths
 
 
+def clear_drafts(folder: Path) -> None:
+    """Removes what a process that was killed had not finished; nobody else may write into the folder now."""
+    for draft in folder.glob(f"{_DRAFT}*"):
+        shutil.rmtree(draft, ignore_errors=True)
+
+
 def _export_one(model: keras.Model, name: str, folder: Path, rows: Rows, facts: Facts) -> Path:
     form = FORMATS[name]
     final = folder / form.file
-    scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+    scratch = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=folder))
     try:
         draft = scratch / form.file
         try:
@@ -147,8 +154,20 @@ def compare(model: keras.Model, name: str, path: Path, rows: Rows) -> float:
     import tensorflow as tf
 
     with tf.device("/CPU:0"):  # a GPU rounds products more coarsely (TF32) than the formats' own runtimes do
-        expected = predict(model, rows)
+        expected = predict_each(model, rows)
         received = _read_back(FORMATS[name], name, path, model, rows)
+    if len(expected) == 1:  # whatever the format calls it
+        received = dict(zip(expected, received.values(), strict=False))
+    if set(received) != set(expected):
+        raise DeliveryError(
+            f"{path.name} must give the outputs {', '.join(expected)} when it is read back. "
+            f"Received: {', '.join(received)}"
+        )
+    return max(_difference(path, received[output], values) for output, values in expected.items())
+
+
+def _difference(path: Path, received: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference between one output's predictions."""
     if received.shape != expected.shape:
         raise DeliveryError(
             f"{path.name} must give predictions of shape {expected.shape} when it is read back. "
@@ -166,14 +185,14 @@ def compare(model: keras.Model, name: str, path: Path, rows: Rows) -> float:
     return difference
 
 
-def _read_back(form: Format, name: str, path: Path, model: keras.Model, rows: Rows) -> np.ndarray:
+def _read_back(form: Format, name: str, path: Path, model: keras.Model, rows: Rows) -> dict[str, np.ndarray]:
     try:
-        received = np.asarray(form.read(path, model, rows), dtype=np.float64)
+        received = form.read(path, model, rows)
+        return {output: as_matrix(np.asarray(values, dtype=np.float64)) for output, values in received.items()}
     except Exception as error:  # each runtime has errors of its own
         raise DeliveryError(
             f"an export as {name} must be readable. Received: {path.name}: {type(error).__name__}: {_first_line(error)}"
         ) from error
-    return received[:, None] if received.ndim == 1 else received
 
 
 def _replace(draft: Path, final: Path, aside: Path) -> None:

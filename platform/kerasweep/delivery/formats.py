@@ -2,7 +2,7 @@
 
 Reading back goes the way a user's program will: ``keras.models.load_model`` in safe mode, the serving signature of a
 SavedModel, ONNX Runtime, the LiteRT interpreter. All but ``.keras`` take every raw column as an input of its name, with
-shape ``(rows, 1)``, and give one output (see ``output_name``).
+shape ``(rows, 1)``, or every array of several, and give one output (see ``output_name``), or several by their names.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kerasweep.data.base import Array, Facts, Rows
-from kerasweep.delivery.prediction import model_inputs, named_inputs, predict, takes_columns
+from kerasweep.delivery.prediction import model_inputs, named_inputs, predict_each, takes_columns
 
 if TYPE_CHECKING:
     import keras
@@ -32,15 +32,15 @@ class Format:
 
     Attributes:
         file: its name inside the export folder.
-        write: writes a model of raw rows to a path, with this name for its output.
-        read: loads the path and predicts raw rows; the model tells it their types and shapes.
+        write: writes a model of raw rows to a path, with this name for its output, if that is the only one.
+        read: loads the path and predicts raw rows, output by output; the model tells it their types and shapes.
         categories: whether it can hold the lookup tables that text and categorical columns need.
         packages: it needs besides kerasweep's own dependencies.
     """
 
     file: str
     write: Callable[[keras.Model, Path, str], None]
-    read: Callable[[Path, keras.Model, Rows], Array]
+    read: Callable[[Path, keras.Model, Rows], Mapping[str, Array]]
     categories: bool
     packages: tuple[str, ...] = ()
 
@@ -56,10 +56,10 @@ def _write_keras(model: keras.Model, path: Path, output: str) -> None:
     model.save(path)
 
 
-def _read_keras(path: Path, model: keras.Model, rows: Rows) -> Array:
+def _read_keras(path: Path, model: keras.Model, rows: Rows) -> Mapping[str, Array]:
     import keras
 
-    return predict(keras.models.load_model(path, compile=False, safe_mode=True), rows)
+    return predict_each(keras.models.load_model(path, compile=False, safe_mode=True), rows)
 
 
 def _write_saved_model(model: keras.Model, path: Path, output: str) -> None:
@@ -72,12 +72,12 @@ def _write_saved_model(model: keras.Model, path: Path, output: str) -> None:
         archive.write_out(str(path), verbose=False)
 
 
-def _read_saved_model(path: Path, model: keras.Model, rows: Rows) -> Array:
+def _read_saved_model(path: Path, model: keras.Model, rows: Rows) -> Mapping[str, Array]:
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(path))
     tensors = {name: tf.constant(array) for name, array in model_inputs(model, rows).items()}
-    return _only(loaded.signatures["serving_default"](**tensors))
+    return _arrays(loaded.signatures["serving_default"](**tensors))
 
 
 def _write_onnx(model: keras.Model, path: Path, output: str) -> None:
@@ -104,11 +104,12 @@ def _write_onnx(model: keras.Model, path: Path, output: str) -> None:
     onnx.save(proto, str(path))
 
 
-def _read_onnx(path: Path, model: keras.Model, rows: Rows) -> Array:
+def _read_onnx(path: Path, model: keras.Model, rows: Rows) -> Mapping[str, Array]:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return np.asarray(session.run(None, model_inputs(model, rows))[0])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, model_inputs(model, rows)), strict=True))
 
 
 def _write_litert(model: keras.Model, path: Path, output: str) -> None:
@@ -123,7 +124,7 @@ def _write_litert(model: keras.Model, path: Path, output: str) -> None:
             path.write_bytes(converter.convert())
 
 
-def _read_litert(path: Path, model: keras.Model, rows: Rows) -> Array:
+def _read_litert(path: Path, model: keras.Model, rows: Rows) -> Mapping[str, Array]:
     import tensorflow as tf
 
     with warnings.catch_warnings():
@@ -131,7 +132,7 @@ def _read_litert(path: Path, model: keras.Model, rows: Rows) -> Array:
         warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
         # From memory, where it verifies the file first; given a path, it reads a damaged one until it crashes.
         interpreter = tf.lite.Interpreter(model_content=path.read_bytes())
-    return _only(interpreter.get_signature_runner()(**model_inputs(model, rows)))
+    return _arrays(interpreter.get_signature_runner()(**model_inputs(model, rows)))
 
 
 FORMATS: Mapping[str, Format] = {
@@ -154,13 +155,14 @@ def _signature(model: keras.Model) -> Any:
 
 def _endpoint(model: keras.Model, output: str) -> Callable[[Any], dict[str, Any]]:
     def serve(rows: Any) -> dict[str, Any]:
-        return {output: model(rows, training=False)}
+        predicted = model(rows, training=False)
+        return dict(predicted) if isinstance(predicted, Mapping) else {output: predicted}
 
     return serve
 
 
-def _only(outputs: Mapping[str, Any]) -> Array:
-    return np.asarray(_only_value(outputs))
+def _arrays(outputs: Mapping[str, Any]) -> dict[str, Array]:
+    return {name: np.asarray(values) for name, values in outputs.items()}
 
 
 def _only_value(mapping: Mapping[str, Any]) -> Any:

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import math
 
+from kerasweep.data.base import Facts
 from kerasweep.delivery.scores import TEST_METRICS
 from kerasweep.records import Direction, Metrics, Objective
 from kerasweep.spec.vocabulary import Task
 
 
-def headline_metric(objective: Objective, task: Task) -> tuple[str, Direction]:
+def headline_metric(objective: Objective, facts: Facts) -> tuple[str, Direction]:
     """The test metric that stands for a study's objective, and its direction.
 
     A metric that the test metrics include is judged by itself: ``val_mae`` by ``mae``. Any other one, ``val_loss`` of
     a regression and those that only the user's builder knows, is judged by the task's first: ``mse`` for regression,
-    ``loss`` for classes.
+    ``loss`` for classes. Of several outputs the one that the objective names speaks for the study, as in
+    ``val_main_mae``, and else the first.
     """
-    metrics = TEST_METRICS[task]
     name = objective.metric.removeprefix("val_")
+    if not facts.heads:
+        return _headline(name, facts.task)
+    named = [head for head in facts.heads if name.startswith(f"{head}_")]
+    head = max(named, key=len, default=next(iter(facts.heads)))
+    chosen, direction = _headline(name.removeprefix(f"{head}_"), facts.heads[head].task)
+    return f"{head}_{chosen}", direction
+
+
+def _headline(name: str, task: Task) -> tuple[str, Direction]:
+    metrics = TEST_METRICS[task]
     chosen = name if name in metrics else next(iter(metrics))
     return chosen, metrics[chosen]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-
-import numpy as np
+from dataclasses import replace
 
 from kerasweep.data.base import SearchData, Split
 from kerasweep.data.rows import concatenate
+from kerasweep.data.weights import merged_weights
 from kerasweep.errors import DeliveryError
-from kerasweep.records import Direction, Metrics, Objective, Params, Status, Trial
+from kerasweep.records import Direction, Metrics, Params, Status, Trial
 from kerasweep.seeds import derive
 from kerasweep.training.base import Cohort, Member, Outcome, Schedule
 
@@ -19,37 +19,40 @@ from kerasweep.training.base import Cohort, Member, Outcome, Schedule
 def merged(search: SearchData) -> Split:
     """The training rows followed by the validation rows."""
     train, validation = search.train, search.validation
-    return Split(concatenate(train.x, validation.x), np.concatenate([train.y, validation.y]))
+    y = concatenate(train.y, validation.y)
+    return Split(concatenate(train.x, validation.x), y, merged_weights(train, validation))
 
 
 def retrain_cohort(
-    winner: Trial, fixed: Params, seeds: int, study_seed: int, objective: Objective
+    winner: Trial, fixed: Params, seeds: int, study_seed: int, search: Schedule
 ) -> tuple[Cohort, Schedule]:
     """What to train: the winner's parameters, once per seed, to the winner's best epoch and no further.
 
     Without validation rows nothing can stop early, so the epoch that was best in the search is the last one here. What
-    changed on the way there (population-based training) changes again, at the same epochs.
+    changed on the way there (population-based training) changes again, at the same epochs, the learning rate takes the
+    same course, even if that was made for more epochs, and layers are frozen for as long.
 
     Args:
         winner: the best trial.
         fixed: ``training.fixed`` of the spec.
         seeds: how many independent trainings, at least 1.
         study_seed: ``search.seed`` of the spec.
-        objective: of the study.
+        search: how the winner was trained.
 
     Raises:
         DeliveryError: the trial never reported a finite objective.
     """
     if winner.epoch is None:
         raise DeliveryError(
-            f"only a trial with a finite {objective.metric} can be retrained. "
+            f"only a trial with a finite {search.objective.metric} can be retrained. "
             f"Received: trial {winner.number}, {winner.status}{': ' + winner.reason if winner.reason else ''}"
         )
     params = {**fixed, **winner.params}
     changes = tuple(change for change in winner.changes if change.epoch < winner.epoch)
     members = tuple(Member(i, params, derive(study_seed, "retrain", i), changes) for i in range(seeds))
     order = derive(study_seed, "retrain", "order")
-    return Cohort(members), Schedule(objective, epochs=winner.epoch, early_stopping=None, order_seed=order)
+    schedule = replace(search, epochs=winner.epoch, early_stopping=None, order_seed=order, expected_epochs=None)
+    return Cohort(members), schedule
 
 
 def choose(outcomes: Sequence[Outcome], scores: Sequence[Metrics], metric: str, direction: Direction) -> int:

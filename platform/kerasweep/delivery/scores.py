@@ -63,6 +63,24 @@ def score(targets: ArrayLike, predictions: ArrayLike, facts: Facts) -> dict[str,
     return _labels(y.astype(np.float64).reshape(len(p), -1), p)
 
 
+def class_probabilities(predictions: ArrayLike, facts: Facts) -> Numbers:
+    """The probability of each class ``(rows, classes)``, of a binary or multi-class model; logits are read as such.
+
+    Args:
+        predictions: ``(rows, outputs)``; for binary targets also ``(rows, 2)``.
+        facts: of the data.
+
+    Raises:
+        DeliveryError: the shape of the predictions does not fit the target.
+    """
+    p = np.asarray(predictions, dtype=np.float64)
+    p = _in_shape(p, len(p), facts)
+    if facts.task is Task.MULTICLASS:
+        return _class_probabilities(p)
+    p = _label_probabilities(p)
+    return np.concatenate([1 - p, p], axis=1)
+
+
 def _in_shape(p: Numbers, rows: int, facts: Facts) -> Numbers:
     if p.shape == (rows,):
         p = p[:, None]
@@ -91,8 +109,7 @@ def _multiclass(y: NDArray[np.int64], p: Numbers) -> dict[str, float]:
 
 
 def _labels(y: Numbers, p: Numbers) -> dict[str, float]:
-    if p.min() < 0 or p.max() > 1:
-        p = 1 / (1 + np.exp(-np.clip(p, -500, 500)))
+    p = _label_probabilities(p)
     clipped = np.clip(p, _EPSILON, 1 - _EPSILON)
     loss = -(y * np.log(clipped) + (1 - y) * np.log1p(-clipped))
     hits = (p > 0.5) == (y > 0.5)
@@ -104,6 +121,10 @@ def _mean_auc(y: Numbers, p: Numbers) -> float:
 
     areas = [roc_auc_score(y[:, i], p[:, i]) for i in range(y.shape[1]) if 0 < y[:, i].sum() < len(y)]
     return float(np.mean(areas)) if areas else math.nan
+
+
+def _label_probabilities(p: Numbers) -> Numbers:
+    return p if p.min() >= 0 and p.max() <= 1 else 1 / (1 + np.exp(-np.clip(p, -500, 500)))
 
 
 def _class_probabilities(p: Numbers) -> Numbers:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Protocol
 
 from kerasweep.data.base import SearchData
-from kerasweep.records import Change, Metrics, Objective, Status
+from kerasweep.records import Change, Metrics, Objective, Params, Status
 from kerasweep.scheduling.base import Scheduler
+from kerasweep.spec.pipeline import PipelineSpec
 from kerasweep.spec.schedulers import SchedulerSpec
-from kerasweep.training.base import Cohort, Trainer
+from kerasweep.training.base import Cohort, Outcome, Trainer
 
 
 class Next(Enum):
@@ -49,6 +51,7 @@ class Reported:
             next epoch, in full.
         ended: the members that ended with this epoch.
         notes: what a user should read once.
+        found: hyperparameters that members found for themselves before they trained.
     """
 
     epoch: int | None
@@ -56,10 +59,33 @@ class Reported:
     changes: Mapping[int, tuple[Change, ...]] = field(default_factory=dict)
     ended: tuple[Ended, ...] = ()
     notes: tuple[str, ...] = ()
+    found: Mapping[int, Params] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Past:
+    """What is known of a cohort that another driver began.
+
+    Attributes:
+        left: its members that have not ended.
+        snapshot: folder of the state that it goes on from; empty for its beginning.
+        told: of a cohort of one, the metrics of the epochs until that state, which are reported again, so that Ray's
+            schedulers know of them.
+        over: whether these are all, and nothing is left to train.
+    """
+
+    left: frozenset[int]
+    snapshot: str = ""
+    told: tuple[Metrics, ...] = ()
+    over: bool = False
 
 
 class Feed(Protocol):
     """What a study offers to dispatch. All calls come from one thread, in the order of events."""
+
+    def past(self, numbers: Sequence[int]) -> Past | None:
+        """What is known of a cohort, by the numbers of its trials; None for one that begins now."""
+        ...
 
     def next_cohort(self) -> Cohort | Next:
         """The next cohort to train."""
@@ -143,6 +169,7 @@ class SearchJob:
         within: decides within each cohort.
         across: which of Ray's schedulers decides over the cohorts, if these have one member each.
         epochs: a trial trains at most.
+        patience: seconds without an epoch after which a worker hangs; None for ever.
     """
 
     name: str
@@ -152,3 +179,38 @@ class SearchJob:
     within: Scheduler
     across: SchedulerSpec
     epochs: int
+    patience: float | None = None
+
+
+class Session(Protocol):
+    """Where cohorts are trained: a Ray, or this process."""
+
+    def allocation(self, spec: PipelineSpec, trials: int, data: SearchData) -> Allocation:
+        """How a study's trials share the machines; see ``cohort_size.share``.
+
+        Raises:
+            ResourceError: the machines cannot be reached, or lack what was asked for.
+        """
+        ...
+
+    def search(self, job: SearchJob, feed: Feed, allocation: Allocation) -> Mapping[int, Path]:
+        """Runs a search to its end.
+
+        Returns:
+            The folder of the last snapshot of every trial that has one; the members of a cohort share theirs.
+        """
+        ...
+
+    def train(self, work: Work, cohorts: tuple[Cohort, ...], allocation: Allocation, *, merge: bool) -> list[Outcome]:
+        """Trains cohorts outside of a search.
+
+        Args:
+            work: trainer and data.
+            cohorts: what to train.
+            allocation: of the study.
+            merge: train on training and validation rows together.
+
+        Returns:
+            The outcomes, in the order of the cohorts.
+        """
+        ...

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from kerasweep.data.base import SearchData
 from kerasweep.dispatch.base import Allocation
 from kerasweep.dispatch.resources import allocate, card_memory, host_memory
-from kerasweep.models.mlp import widths
+from kerasweep.models import FamilyBuilder, Inputs
 from kerasweep.records import Params, ParamValue
 from kerasweep.scheduling import hyperband_brackets
 from kerasweep.space import Space
-from kerasweep.spec.families import FAMILIES, TRAINING_PARAMETERS
+from kerasweep.spec.families import AUTO, IMAGES_ONLY, TRAINING_PARAMETERS
+from kerasweep.spec.methods import Neuroevolution
+from kerasweep.spec.parameter_checks import Settings, possible_architectures
 from kerasweep.spec.parameters import Choice, Fixed, Parameter
 from kerasweep.spec.pipeline import PipelineSpec, ResourcesSpec
 from kerasweep.spec.schedulers import HyperbandScheduler, PopulationScheduler
 from kerasweep.spec.searchers import GridSearch, RandomSearch, SobolSearch
+from kerasweep.training.inputs import inputs_of
 
 # More members than this make a step no cheaper for each of them.
 _MOST = 512
@@ -50,6 +54,12 @@ _COPIES = 2
 # Of a card that cannot be asked, because it is in another machine.
 _SMALL_CARD = 8 * 2.0**30
 
+# Why a study with callbacks of the user's own has no cohorts.
+_ALONE = (
+    "1: a callback sees one model only, so with training.callbacks each trial trains with Model.fit, which for small "
+    "networks takes up to a hundred times as long as a cohort"
+)
+
 _SAMPLED = 101  # configurations, for the median network
 
 
@@ -60,7 +70,7 @@ class Networks:
     Attributes:
         parameters: of the largest.
         bytes: that the largest takes in a cohort.
-        flop: floating-point operations of a training step of the median one.
+        flop: floating-point operations of a training step of the median one; 0 where cohorts have no steps in common.
     """
 
     parameters: int
@@ -101,22 +111,31 @@ def share(
         ResourceError: see ``allocate``.
     """
     resources = spec.resources
-    if resources.cohort in ("off", 1):
-        return allocate(resources, available, trials)
+    if spec.alone:
+        return alone(spec, trials, available)
     workers = allocate(resources, available, trials, together=True).concurrency
-    shape = data.preprocessing.feature_shape
-    rows = len(data.train) + len(data.validation)
+    inputs = inputs_of(spec, data)
+    folds = max(1, len(data.folds))
+    rows = folds * (len(data.train) + len(data.validation))
     room = Room(
         workers=workers,
         memory=_memory(available, local) / workers if not resources.gpus_per_trial else _card(resources, local),
         card=resources.gpus_per_trial > 0,
-        data=float(_COPIES * 4 * rows * math.prod(shape)),
+        data=float(_COPIES * 4 * rows * inputs.features),
     )
-    size, reason = cohort_size(spec, trials, networks(spec, shape, data.facts.outputs), room)
+    found = networks(spec, inputs)
+    if found is not None:
+        found = replace(found, bytes=folds * found.bytes)
+    size, reason = cohort_size(spec, trials, found, room)
     if size == 1:
         return replace(allocate(resources, available, trials), reason=reason)
     cohorts = math.ceil(trials / size)
     return replace(allocate(resources, available, cohorts, together=True), cohort=size, reason=reason)
+
+
+def alone(spec: PipelineSpec, trials: int, available: Mapping[str, float]) -> Allocation:
+    """How a study's trials share the machines if each of them trains by itself; see ``share``."""
+    return replace(allocate(spec.resources, available, trials), reason=_ALONE if spec.training.callbacks else "")
 
 
 def _memory(available: Mapping[str, float], local: bool) -> float:
@@ -129,26 +148,31 @@ def _card(resources: ResourcesSpec, local: bool) -> float:
     return (whole or _SMALL_CARD) * min(1.0, resources.gpus_per_trial)
 
 
-def networks(spec: PipelineSpec, shape: tuple[int, ...], outputs: int) -> Networks | None:
+def networks(spec: PipelineSpec, inputs: Inputs) -> Networks | None:
     """The networks of a built-in family; None for a user's builder.
 
     Args:
         spec: of the study.
-        shape: of a row of features.
-        outputs: output units.
+        inputs: of its networks.
     """
     if spec.model.family is None:
         return None
-    features = math.prod(shape)
+    family = FamilyBuilder(spec.model.family, inputs).stackable
     fixed, space = spec.training.fixed, Space(spec.space)
-    largest = {**fixed, **{name: _largest(parameter) for name, parameter in spec.space.parameters.items()}}
-    parameters, units = _mlp(largest, features, outputs)
     rng = np.random.default_rng(0)
     sampled = [{**fixed, **space.sample(rng)} for _ in range(_SAMPLED)]
-    # Two operations for every weight and row forwards, four backwards.
-    flop = statistics.median(6.0 * _mlp(params, features, outputs)[0] * _batch(params) for params in sampled)
-    size = _BYTES_A_PARAMETER * parameters + _BYTES_AN_ACTIVATION * _batch(largest) * (units + features)
-    return Networks(parameters, float(size), flop)
+    # Two operations for every weight and row forwards, four backwards; a convolution's weights meet a row many times.
+    sizes = [(family.size(params), _batch(params)) for params in sampled]
+    flop = statistics.median(6.0 * max(size.parameters, size.products) * batch for size, batch in sizes)
+    extremes = list(_largest(spec))
+    largest = [(family.size(params), _batch(params)) for params in extremes]
+    needed = max(
+        _BYTES_A_PARAMETER * size.parameters + _BYTES_AN_ACTIVATION * batch * (size.units + inputs.features)
+        for size, batch in largest
+    )
+    if isinstance(method := spec.training.method, Neuroevolution):  # whose populations each evolve by themselves
+        needed, flop = needed * max(int(params.get("population", method.population)) for params in extremes), 0.0
+    return Networks(max(size.parameters for size, _ in largest), float(needed), flop)
 
 
 def cohort_size(spec: PipelineSpec, trials: int, found: Networks | None, room: Room) -> tuple[int, str]:
@@ -194,27 +218,33 @@ def cohort_size(spec: PipelineSpec, trials: int, found: Networks | None, room: R
     return size, f"{size}: {reason}{needs}"
 
 
-def _mlp(params: Params, features: int, outputs: int) -> tuple[int, int]:
-    """Parameters and units of ``models.mlp``."""
-    normalised = bool(params.get("batch_norm", FAMILIES["mlp"]["batch_norm"].default))
-    parameters, units, before = 0, outputs, features
-    for here in widths(params):
-        parameters += (before + (4 if normalised else 1)) * here  # four in the place of the bias
-        units, before = units + here * (2 if normalised else 1), here
-    return parameters + (before + 1) * outputs, units
-
-
 def _batch(params: Params) -> int:
     return int(params.get("batch_size", TRAINING_PARAMETERS["batch_size"].default or 0))
 
 
-def _largest(parameter: Parameter) -> ParamValue:
+def _largest(spec: PipelineSpec) -> Iterator[Params]:
+    """Configurations among which is the largest network; of several architectures, some for each."""
+    space, fixed = spec.space.parameters, spec.training.fixed
+    everything = {**fixed, **{name: _extreme(parameter, max) for name, parameter in space.items()}}
+    if spec.model.family != AUTO:
+        yield everything
+        return
+    for architecture in possible_architectures(Settings(space, fixed)):
+        yield {**everything, "architecture": architecture}
+        if architecture == IMAGES_ONLY and "n_conv" in space:  # fewer convolutions leave more to the layer behind them
+            yield {**everything, "architecture": architecture, "n_conv": _extreme(space["n_conv"], min)}
+
+
+def _extreme(parameter: Parameter, pick: Callable[[list[Any]], Any]) -> ParamValue:
+    """The least or the greatest that a parameter can be, as ``pick`` is ``min`` or ``max``."""
     if isinstance(parameter, Fixed):
         return parameter.value
     if isinstance(parameter, Choice):
         numbers = [value for value in parameter.values if not isinstance(value, str)]
-        return max(numbers) if numbers else parameter.values[0]
-    return parameter.max
+        value: ParamValue = pick(numbers) if numbers else parameter.values[0]
+        return value
+    bound: ParamValue = pick([parameter.min, parameter.max])
+    return bound
 
 
 def _short(number: float) -> str:

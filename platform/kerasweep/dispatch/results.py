@@ -6,10 +6,8 @@ through schedulers and searchers. In lists it looks for nothing, so the metrics 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
-
-from ray.tune.result import DONE
 
 from kerasweep.dispatch.base import Ended, Reported
 from kerasweep.dispatch.worker import Step
@@ -23,6 +21,7 @@ _ROWS = "rows"  # one a member that trained the epoch: its number, then its metr
 _ENDED = "ended"
 _CHANGES = "changes"
 _NOTES = "notes"
+_FOUND = "found"
 _SECONDS = "seconds"  # of this step, the worker's start not counted
 
 
@@ -46,8 +45,8 @@ def encode(step: Step, seconds: float, objective: str) -> dict[str, Any]:
             for number, changes in step.changes.items()
         ],
         _NOTES: list(step.report.notes) if step.report else [],
+        _FOUND: [[number, dict(params)] for number, params in step.found.items()],
         _SECONDS: seconds,
-        DONE: step.over,
     }
     if len(metrics) == 1:  # larger cohorts hold their own rungs
         (values,) = metrics.values()
@@ -62,10 +61,10 @@ class Decoder:
     told of that, and the one after it tells of it again.
 
     Args:
-        numbers: of the members.
+        numbers: of the members that have not ended before.
     """
 
-    def __init__(self, numbers: tuple[int, ...]) -> None:
+    def __init__(self, numbers: Iterable[int]) -> None:
         self._seconds = dict.fromkeys(numbers, 0.0)
 
     @property
@@ -91,6 +90,7 @@ class Decoder:
                 if number in self._seconds
             ),
             notes=tuple(result[_NOTES]),
+            found=dict(result[_FOUND]),
         )
 
     def end(self, number: int, status: Status, reason: str) -> Ended:

@@ -15,22 +15,26 @@ from ray.tune.schedulers import (
 )
 from ray.tune.schedulers.hyperband import _Bracket
 
+from kerasweep.dispatch.hanging import Watchdog
 from kerasweep.scheduling import auto_rungs
 from kerasweep.spec.schedulers import AshaScheduler, AutoScheduler, HyperbandScheduler, MedianScheduler, SchedulerSpec
 
 _EPOCH = "training_iteration"
 
 
-def ray_scheduler(spec: SchedulerSpec, epochs: int, should_stop: Callable[[], bool]) -> TrialScheduler:
+def ray_scheduler(
+    spec: SchedulerSpec, epochs: int, should_stop: Callable[[], bool], watchdog: Watchdog
+) -> TrialScheduler:
     """Ray's scheduler for a spec.
 
     Args:
         spec: of the scheduler.
         epochs: the most a trial trains, the papers' R.
         should_stop: whether the study wants all trials to end.
+        watchdog: looks at the trials now and then.
     """
     scheduler = _scheduler(spec, epochs)
-    scheduler.should_stop = should_stop
+    scheduler.should_stop, scheduler.watchdog = should_stop, watchdog
     return scheduler
 
 
@@ -62,8 +66,10 @@ class _Ending(TrialScheduler):  # type: ignore[misc]  # Ray's class has no types
     """
 
     should_stop: Callable[[], bool]
+    watchdog: Watchdog
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        self.watchdog.look(list(tune_controller.get_live_trials()))
         if not self.should_stop():
             return super().choose_trial_to_run(tune_controller)
         for trial in list(tune_controller.get_live_trials()):
@@ -98,15 +104,23 @@ class _Median(_Ending, MedianStoppingRule):  # type: ignore[misc]  # Ray's class
 
 class _ClosedBracket(_Bracket):  # type: ignore[misc]  # Ray's class has no types
     """A bracket that is full once it was given its number of trials, whether they still run or not, and that does not
-    decide before."""
+    decide before, nor while one of them is being saved."""
 
     no_more = False  # the search has no other trials, so that it stays as it is
+    waits = False  # for states to be saved, and to be looked at again then
 
     def filled(self) -> bool:
         return bool(len(self._all_trials) >= self._n0)
 
     def cur_iter_done(self) -> bool:
-        return bool((self.no_more or self.filled()) and super().cur_iter_done())
+        done = bool((self.no_more or self.filled()) and super().cur_iter_done())
+        self.waits = done and self.saving
+        return done and not self.waits
+
+    @property
+    def saving(self) -> bool:
+        """Whether a trial on its way into a pause is being saved. Ended now, it would lose that state."""
+        return any(trial.is_saving for trial in self.current_trials())
 
     def forget_progress(self, trial: Any) -> None:
         """Counts a trial as not yet at the next rung, until it reports again."""
@@ -121,10 +135,11 @@ class _Hyperband(_Ending, HyperBandScheduler):  # type: ignore[misc]  # Ray's cl
     a bracket was halved, a trial that ends no longer makes it look whether a rung is complete, so the trials that wait
     there wait for ever.
 
-    Two more differences make its decisions independent of who is faster. A bracket decides only when it has all of its
-    trials; Ray's own decides as soon as those it has so far stand at the rung. And a trial whose worker died keeps its
-    place, and its bracket waits for it; Ray's own puts it into another one, among trials that it was not meant to be
-    compared with.
+    Three more differences make what it leaves independent of who is faster. A bracket decides only when it has all of
+    its trials; Ray's own decides as soon as those it has so far stand at the rung. A trial that it ends has the state
+    of its last epoch; Ray's own ends one whose state is being saved together with the saving. And a trial whose worker
+    died keeps its place, and its bracket waits for it; Ray's own puts it into another one, among trials that it was not
+    meant to be compared with.
     """
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
@@ -145,6 +160,9 @@ class _Hyperband(_Ending, HyperBandScheduler):  # type: ignore[misc]  # Ray's cl
             bracket.no_more = True
             if bracket.current_trials():
                 self._process_bracket(tune_controller, bracket)
+        for waiting in [bracket for band in self._hyperbands for bracket in band if bracket is not None]:
+            if waiting.waits and not waiting.saving:
+                self._process_bracket(tune_controller, waiting)
         return super().choose_trial_to_run(tune_controller)
 
     def _create_bracket(self, s: int) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kerasweep.dispatch.base import Allocation, Feed, SearchJob, Work
 from kerasweep.dispatch.cohort_size import share
+from kerasweep.dispatch.head import watch_head
 from kerasweep.dispatch.resources import local_cpus
 from kerasweep.dispatch.training import cards_hidden, train_cohort, train_here
 from kerasweep.errors import ResourceError
@@ -38,12 +39,12 @@ _ENVIRONMENT = {
 
 
 class RaySession:
-    """Starts Ray in the background, or joins a cluster; ``close`` ends what it started.
+    """A ``Session`` that starts Ray in the background, or joins a cluster; ``close`` ends what it started.
 
     Construction returns at once. Whatever went wrong while starting is raised by the first method that needs Ray.
 
     Ray's own processes are set to die with the thread that started them (Linux ties that to the thread, not to the
-    process), so one thread starts Ray, waits for ``close``, and ends it.
+    process), so one thread starts Ray, watches over it until ``close``, and ends it.
     """
 
     def __init__(self, resources: ResourcesSpec, address: str | None = None) -> None:
@@ -56,36 +57,25 @@ class RaySession:
         self._thread.start()
 
     def allocation(self, spec: PipelineSpec, trials: int, data: SearchData) -> Allocation:
-        """How a study's trials share the machines; see ``cohort_size.share``.
-
-        Raises:
-            ResourceError: Ray cannot be started or reached, or lacks what was asked for.
-        """
+        """See ``Session``."""
         self._wait()
         from kerasweep.dispatch.tuner import available
 
         return share(spec, trials, data, available(), local=self._address is None)
 
     def search(self, job: SearchJob, feed: Feed, allocation: Allocation) -> Mapping[int, Path]:
-        """Runs a search to its end; see ``tuner.search``."""
+        """See ``Session``."""
         self._wait()
+        from kerasweep.dispatch.reach import check_reach
         from kerasweep.dispatch.tuner import search
 
+        check_reach(Path(job.storage))
         return search(job, feed, allocation)
 
     def train(self, work: Work, cohorts: tuple[Cohort, ...], allocation: Allocation, *, merge: bool) -> list[Outcome]:
-        """Trains cohorts outside of a search, as many at a time as workers were.
+        """See ``Session``; as many cohorts at a time as workers were.
 
         A single one is trained in this process where it may be: a worker would first have to import TensorFlow.
-
-        Args:
-            work: trainer and data.
-            cohorts: what to train.
-            allocation: of the study.
-            merge: train on training and validation rows together.
-
-        Returns:
-            The outcomes, in the order of the cohorts.
         """
         if len(cohorts) == 1 and self._address is None and not allocation.gpus and cards_hidden(self._cpus):
             return list(train_here(work, cohorts[0], merge=merge))
@@ -124,9 +114,9 @@ class RaySession:
             return
         finally:
             self._ready.set()
-        self._closing.wait()
         import ray
 
+        watch_head(ray.get_runtime_context().gcs_address, self._closing)
         ray.shutdown()
 
     def _start(self) -> None:

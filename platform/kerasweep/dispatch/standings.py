@@ -18,6 +18,11 @@ def epochs_of(snapshot: Snapshot, number: int) -> int:
     return len(dict(snapshot.state[STANDINGS]["values"])[number])
 
 
+def state_of_one(snapshot: Snapshot, number: int) -> dict[str, Any]:
+    """The part of a search's snapshot's state that ``epochs_of`` needs for one member."""
+    return {STANDINGS: {"values": [[number, dict(snapshot.state[STANDINGS]["values"])[number]]]}}
+
+
 class Standings:
     """Follows a cohort through its epochs: curves, hyperparameters as they are now, and who is left.
 

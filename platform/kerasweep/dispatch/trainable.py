@@ -9,18 +9,23 @@ from typing import Any
 
 import ray.cloudpickle
 from ray import tune
-from ray.tune.result import SHOULD_CHECKPOINT
+from ray.tune.result import DONE, SHOULD_CHECKPOINT
 
-from kerasweep.dispatch.base import Allocation, Work
+from kerasweep.dispatch.base import Allocation, Past, Work
+from kerasweep.dispatch.checkpoints import state_of
 from kerasweep.dispatch.results import encode
 from kerasweep.dispatch.standings import Standings
-from kerasweep.dispatch.worker import CohortRun, arrays_of, configure_device, import_ahead
+from kerasweep.dispatch.worker import CohortRun, Step, arrays_of, configure_device, import_ahead
 from kerasweep.scheduling.base import Scheduler
 from kerasweep.training import snapshots
-from kerasweep.training.base import Snapshot, Trainer, TrainingArrays
+from kerasweep.training.base import EpochReport, Snapshot, Trainer, TrainingArrays
 
 # Of a trial's config.
 COHORT = "cohort"
+PAST = "past"
+
+# The file of a checkpoint without a state.
+_TELLING = "telling"
 
 # A worker that dies costs at most this much training, whatever an epoch takes.
 _CHECKPOINT_SECONDS = 30.0
@@ -67,11 +72,14 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]  # Ray's class has 
         return True
 
     def step(self) -> dict[str, Any]:
-        if self._run is None:
-            self._run = self._started()
         begun = time.monotonic()
-        step = self._run.step()
+        if (step := self._told()) is None:
+            if self._run is None:
+                self._run = self._started()
+                begun = time.monotonic()
+            step = self._run.step()
         result = encode(step, time.monotonic() - begun, self._objective)
+        result[DONE] = step.over
         if time.monotonic() - self._saved > _CHECKPOINT_SECONDS:
             result[SHOULD_CHECKPOINT] = True
         return result
@@ -82,6 +90,8 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]  # Ray's class has 
         snapshot = self._run.snapshot() if self._run else self._resume
         if snapshot is not None:
             snapshots.save(snapshot, Path(checkpoint_dir))
+        else:
+            Path(checkpoint_dir, _TELLING).write_text(str(self._telling))
 
     def load_checkpoint(self, checkpoint: str) -> None:
         """Goes on from a saved state."""
@@ -90,6 +100,7 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]  # Ray's class has 
             self._begin(snapshots.load(Path(checkpoint)))
         except FileNotFoundError:  # saved before its first epoch
             self._begin(None)
+            self._telling = int(Path(checkpoint, _TELLING).read_text())
 
     def cleanup(self) -> None:
         """Called by Ray when the actor ends."""
@@ -99,6 +110,19 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]  # Ray's class has 
         self._run = None
         self._resume = resume
         self._saved = time.monotonic()
+        self._telling = 0  # epochs that another driver's worker trained, of those that were told again
+
+    def _told(self) -> Step | None:
+        """The next of the epochs that another driver's worker trained, told once more; None if there is none left."""
+        past: Past | None = self.config[PAST]
+        if self._run is not None or self._resume is not None or past is None:
+            return None
+        if self._telling == len(past.told):
+            return Step(None, {}, {}, True) if past.over else None
+        metrics = {member.number: past.told[self._telling] for member in self.config[COHORT].members}
+        self._telling += 1
+        over = past.over and self._telling == len(past.told)
+        return Step(EpochReport(self._telling, metrics, lambda: Snapshot({}, {}), over), {}, {}, over)
 
     def _abandon(self) -> None:
         if self._run is not None:
@@ -111,6 +135,8 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]  # Ray's class has 
         trainer, arrays = self._training
         cohort = self.config[COHORT]
         standings = Standings(cohort, self._within, self._objective)
+        if self._resume is None:
+            self._resume = state_of(self.config[PAST])
         return CohortRun(trainer, cohort, arrays, standings, self._resume)
 
 

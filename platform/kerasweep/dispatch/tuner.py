@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,23 @@ import ray
 from ray import tune
 from ray.tune.progress_reporter import TrialProgressCallback
 
-from kerasweep.dispatch.base import Allocation, Feed, Next, SearchJob
+from kerasweep.dispatch.base import Allocation, Feed, Next, Past, SearchJob
+from kerasweep.dispatch.checkpoints import label
+from kerasweep.dispatch.hanging import Watchdog
 from kerasweep.dispatch.results import OBJECTIVE, Decoder
 from kerasweep.dispatch.schedulers import ray_scheduler
-from kerasweep.dispatch.trainable import COHORT, CohortTrainable, pack
+from kerasweep.dispatch.trainable import COHORT, PAST, CohortTrainable, pack
+from kerasweep.errors import StorageError
 from kerasweep.records import Direction, Status
+from kerasweep.training import snapshots
 from kerasweep.training.base import Cohort
 
 # A cohort whose worker dies starts again from its checkpoint this often. Then its members start again each by itself,
 # and one that was by itself counts as failed.
 MAX_RESTARTS = 2
+
+# What the system says of a disk that takes no more.
+_NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded|Read-only file system|File too large")
 
 
 def search(job: SearchJob, feed: Feed, allocation: Allocation) -> Mapping[int, Path]:
@@ -29,7 +38,8 @@ def search(job: SearchJob, feed: Feed, allocation: Allocation) -> Mapping[int, P
     Returns:
         The folder of the last snapshot of every trial that has one; the members of a cohort share theirs.
     """
-    here = _Here(feed)
+    here = _Here(feed, job.storage)
+    watchdog = Watchdog(job.patience)
     direction = job.objective.direction
     trainable = tune.with_parameters(
         CohortTrainable,
@@ -46,7 +56,7 @@ def search(job: SearchJob, feed: Feed, allocation: Allocation) -> Mapping[int, P
             metric=OBJECTIVE,
             mode="min" if direction is Direction.MINIMIZE else "max",
             search_alg=_FeedSearcher(here),
-            scheduler=ray_scheduler(job.across, job.epochs, lambda: here.feed.should_stop()),
+            scheduler=ray_scheduler(job.across, job.epochs, lambda: here.feed.should_stop(), watchdog),
             num_samples=-1,
             reuse_actors=True,
             trial_name_creator=_label,
@@ -55,27 +65,30 @@ def search(job: SearchJob, feed: Feed, allocation: Allocation) -> Mapping[int, P
         run_config=tune.RunConfig(
             name=job.name,
             storage_path=job.storage,
-            callbacks=[_Watcher(here), _Mute()],
+            callbacks=[_Watcher(here, watchdog), _Mute()],
             stop=_FeedStopper(here),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=MAX_RESTARTS),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_at_end=True),
         ),
     )
-    results = tuner.fit()
+    try:
+        results = tuner.fit()
+    except Exception:
+        if here.failure is not None:  # Ray Tune passes on nothing but its text
+            raise here.failure from None
+        raise
     # A member that started again by itself comes after the cohort that it was in.
     return {
         member.number: Path(result.checkpoint.path)
         for result in results
-        if result.checkpoint is not None and Path(result.checkpoint.path).is_dir()
+        if result.checkpoint is not None and snapshots.there(Path(result.checkpoint.path))
         for member in result.config[COHORT].members
     }
 
 
 def _label(trial: Any) -> str:
-    numbers = _numbers(trial)
-    last = f"-{numbers[-1]:05d}" if len(numbers) > 1 else ""
-    return f"trial-{numbers[0]:05d}{last}"
+    return label(_numbers(trial))
 
 
 def _numbers(trial: Any) -> tuple[int, ...]:
@@ -88,14 +101,37 @@ class _Here:
     """A study's feed. It stays in this process: Ray pickles what it was given, for a way of restoring that a study
     does not use."""
 
-    def __init__(self, feed: Feed | None) -> None:
+    def __init__(self, feed: Feed | None, storage: str = "") -> None:
         self._feed = feed
+        self._storage = storage
+        self.failure: Exception | None = None
 
     @property
     def feed(self) -> Feed:
         if self._feed is None:
             raise RuntimeError("a feed lives in the process that made it. Received: a pickled copy")
         return self._feed
+
+    @contextmanager
+    def told(self) -> Iterator[Feed]:
+        """The feed, in a callback of Ray Tune's, which must not hide what goes wrong in it."""
+        try:
+            yield self.feed
+        except Exception as failure:
+            self.failure = self.failure or failure
+            raise
+
+    def check_room(self, cause: str) -> None:
+        """A disk that is full is no fault of a trial's, and the next one would not fare better.
+
+        Raises:
+            StorageError: this was the cause of a worker's failure.
+        """
+        if _NO_ROOM.search(cause):
+            raise StorageError(
+                f"the states of cohorts must be written to {self._storage}. Received: {cause}. Nothing that has ended "
+                "is lost; once there is room, kerasweep resume carries on"
+            )
 
     def __reduce__(self) -> tuple[type[_Here], tuple[None]]:
         return _Here, (None,)
@@ -115,12 +151,13 @@ class _FeedSearcher(tune.search.Searcher):  # type: ignore[misc]  # Ray's class 
         return True
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        cohort = self._here.feed.next_cohort()
-        if cohort is Next.FINISHED:
-            return str(tune.search.Searcher.FINISHED)
-        if isinstance(cohort, Next):
-            return None
-        return {COHORT: cohort}
+        with self._here.told() as feed:
+            cohort = feed.next_cohort()
+            if cohort is Next.FINISHED:
+                return str(tune.search.Searcher.FINISHED)
+            if isinstance(cohort, Next):
+                return None
+            return {COHORT: cohort, PAST: feed.past([member.number for member in cohort.members])}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         pass
@@ -148,38 +185,55 @@ class _FeedStopper(tune.Stopper):  # type: ignore[misc]  # Ray's class has no ty
 class _Watcher(tune.Callback):  # type: ignore[misc]  # Ray's class has no types
     """Tells the study what happens to its trials."""
 
-    def __init__(self, here: _Here) -> None:
+    def __init__(self, here: _Here, watchdog: Watchdog) -> None:
         self._here = here
+        self._watchdog = watchdog
         self._decoders: dict[str, Decoder] = {}
         self._kept: dict[str, tuple[frozenset[int], str]] = {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._here.feed.started(self._decoder(trial).left)
+        with self._here.told() as feed:
+            feed.started(self._decoder(trial).left)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        self._here.feed.reported(self._decoder(trial).decode(result))
+        with self._here.told() as feed:
+            feed.reported(self._decoder(trial).decode(result))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._here.feed.restarted(self._decoder(trial).left, _cause(trial))
+        with self._here.told() as feed:
+            cause = self._cause(trial)
+            self._here.check_room(cause)
+            feed.restarted(self._decoder(trial).left, cause)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         decoder = self._decoder(trial)
-        self._here.feed.ended([decoder.end(number, Status.STOPPED, "") for number in decoder.left])
+        with self._here.told() as feed:
+            feed.ended([decoder.end(number, Status.STOPPED, "") for number in decoder.left])
         self._close(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         decoder = self._decoder(trial)
-        reason = f"its worker died {MAX_RESTARTS + 1} times: {_cause(trial)}"
-        if len(_numbers(trial)) > 1:
-            self._here.feed.separated(decoder.left, reason)
-        else:
-            self._here.feed.ended([decoder.end(number, Status.FAILED, reason) for number in decoder.left])
+        cause = self._cause(trial)
+        reason = f"its worker died {MAX_RESTARTS + 1} times: {cause}"
+        with self._here.told() as feed:
+            self._here.check_room(cause)
+            if len(_numbers(trial)) > 1:
+                feed.separated(decoder.left, reason)
+            else:
+                feed.ended([decoder.end(number, Status.FAILED, reason) for number in decoder.left])
         self._close(trial)
 
+    def _cause(self, trial: Any) -> str:
+        return self._watchdog.reason(trial) or _cause(trial)
+
     def _decoder(self, trial: Any) -> Decoder:
-        return self._decoders.setdefault(trial.trial_id, Decoder(_numbers(trial)))
+        if trial.trial_id not in self._decoders:
+            past: Past | None = trial.config[PAST]
+            left = _numbers(trial) if past is None else [n for n in _numbers(trial) if n in past.left]
+            self._decoders[trial.trial_id] = Decoder(left)
+        return self._decoders[trial.trial_id]
 
     def _close(self, trial: Any) -> None:
         """Forgets a cohort that ended, and deletes the snapshots that are of no interest any more."""
@@ -202,7 +256,13 @@ class _Mute(TrialProgressCallback):  # type: ignore[misc]  # Ray's class has no 
 
 def _cause(trial: Any) -> str:
     """The last line of Ray's account of a failure that is not indented: the exception, or how the process ended."""
-    latest = str(trial.get_error() or "").rpartition("Failure # ")[2]
+    account = ""
+    if (
+        trial.error_file is not None
+    ):  # on this machine; Ray's own reader wants the copy in the storage, which may be full
+        with suppress(OSError):
+            account = Path(trial.error_file).read_text()
+    latest = account.rpartition("Failure # ")[2]
     lines = [line for line in latest.splitlines()[1:] if line.strip() and not line[0].isspace()]
     return lines[-1][:300] if lines else "no reason known"
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import functools
 import gc
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.abc import MetaPathFinder
 from typing import TYPE_CHECKING
 
 from kerasweep.dispatch.resources import card_memory
 from kerasweep.dispatch.standings import STANDINGS, Standings
 from kerasweep.errors import ResourceError
-from kerasweep.records import Change, Decision, Status
+from kerasweep.records import Change, Decision, Params, Status
 from kerasweep.training.base import (
     Cohort,
     EpochReport,
@@ -64,14 +66,37 @@ def configure_device(threads: int, gpus: float) -> None:
             tf.config.experimental.set_memory_growth(card, True)
 
 
+# What Keras imports if it is there, for scikit-learn wrappers and galleries of images: a third of its own import.
+_NEEDLESS = frozenset({"matplotlib", "sklearn"})
+
+
 def import_ahead() -> None:
-    """Imports what training needs, in a thread of its own, and returns at once; who needs it first waits for it."""
+    """Imports what training needs, in a thread of its own, and returns at once; who needs it first waits for it.
+
+    In this process ``keras.wrappers`` and ``keras.visualization`` then find scikit-learn and Matplotlib missing;
+    everything else, a user's model and callbacks among it, can import them as ever.
+    """
 
     def load() -> None:
-        import tensorflow  # noqa: F401  # the import is the purpose
+        sys.meta_path.insert(0, needless := _Needless())
+        try:
+            import tensorflow  # noqa: F401  # the import is the purpose
+        finally:
+            sys.meta_path.remove(needless)
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     threading.Thread(target=load, name="tensorflow", daemon=True).start()
+
+
+class _Needless(MetaPathFinder):
+    """Says in the thread that made it that what is needless there is not installed."""
+
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        if name in _NEEDLESS and threading.get_ident() == self._thread:
+            raise ModuleNotFoundError(f"{name} is not imported with TensorFlow", name=name)
 
 
 def _card_mebibytes() -> float:
@@ -87,16 +112,35 @@ def arrays_of(data: SearchData, *, merge: bool = False) -> TrainingArrays:
         data: raw rows.
         merge: train on the training and validation rows together, with nothing to validate on.
     """
-    import numpy as np
-
     from kerasweep.data.preprocessing import transform
+    from kerasweep.data.rows import concatenate
+    from kerasweep.data.weights import merged_weights
 
-    train, validation = (transform(data.preprocessing, split.x) for split in (data.train, data.validation))
+    if data.folds and not merge:
+        return _folded(data)
+    parts = (data.train, data.validation)
+    train, validation = (transform(data.preprocessing, split.x) for split in parts)
     if merge:
-        return TrainingArrays(
-            np.concatenate([train, validation]), np.concatenate([data.train.y, data.validation.y]), None
-        )
-    return TrainingArrays(train, data.train.y, (validation, data.validation.y))
+        y = concatenate(data.train.y, data.validation.y)
+        return TrainingArrays(concatenate(train, validation), y, None, merged_weights(*parts))
+    return TrainingArrays(train, data.train.y, (validation, data.validation.y), data.train.weights)
+
+
+def _folded(data: SearchData) -> TrainingArrays:
+    """What each fold trains and validates on, as its own preprocessing makes it."""
+    from kerasweep.data.preprocessing import transform
+    from kerasweep.data.rows import concatenate, take
+    from kerasweep.data.weights import merged_weights
+
+    rows, y = concatenate(data.train.x, data.validation.x), concatenate(data.train.y, data.validation.y)
+    weights = merged_weights(data.train, data.validation)
+    folds = []
+    for fold in data.folds:
+        x = transform(fold.preprocessing, rows)
+        validation = take(x, fold.validation), take(y, fold.validation)
+        own = None if weights is None else weights[fold.train]
+        folds.append(TrainingArrays(take(x, fold.train), take(y, fold.train), validation, own))
+    return TrainingArrays(take(x, slice(0)), take(y, slice(0)), None, folds=tuple(folds))
 
 
 @dataclass(frozen=True)
@@ -108,12 +152,14 @@ class Step:
         ended: the members that ended with it, and how.
         changes: of the members that go on from another one's state; see ``Reported``.
         over: whether nobody is left.
+        found: hyperparameters that members found for themselves.
     """
 
     report: EpochReport | None
     ended: Mapping[int, tuple[Status, str]]
     changes: Mapping[int, tuple[Change, ...]]
     over: bool
+    found: Mapping[int, Params] = field(default_factory=dict)
 
 
 class CohortRun:
@@ -135,19 +181,20 @@ class CohortRun:
         event = self._stepwise.step(self._decision)
         left = self._standings.living
         if not isinstance(event, EpochReport):
-            return Step(None, _ends(event, left), {}, over=True)
+            found = {outcome.number: outcome.found for outcome in event if outcome.found}
+            return Step(None, _ends(event, left), {}, True, found)
         self._decision = self._standings.decide(event)
         ended = _ends(event.ended, left) | dict.fromkeys(self._decision.stop, (Status.STOPPED, ""))
         changes = {number: self._standings.changes(number) for number in self._decision.copies}
         self._snapshot = functools.partial(self._with_decision, event.snapshot)
         if not event.last and self._standings.living:
-            return Step(event, ended, changes, over=False)
+            return Step(event, ended, changes, False, event.found)
         final = self._snapshot()
         self._snapshot = lambda: final
         outcomes = self._stepwise.step(self._decision)
         if isinstance(outcomes, EpochReport):
             raise RuntimeError(f"a trainer must end after its last report. Received: epoch {outcomes.epoch}")
-        return Step(event, _ends(outcomes, left) | ended, changes, over=True)
+        return Step(event, _ends(outcomes, left) | ended, changes, True, event.found)
 
     def snapshot(self) -> Snapshot | None:
         """The state after the last finished epoch, with what was decided then; None before the first."""

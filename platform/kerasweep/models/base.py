@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
@@ -21,23 +22,68 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
+class Head:
+    """One of a network's several outputs.
+
+    Attributes:
+        task: what its target is.
+        outputs: its units.
+    """
+
+    task: Task
+    outputs: int
+
+
+@dataclass(frozen=True)
 class Inputs:
     """What a network's body meets.
 
     Attributes:
         shape: of one row of features.
-        task: what the target is.
-        outputs: output units.
+        task: what the target is; of several outputs the first one's.
+        outputs: output units, likewise.
+        wide: positions among the flattened features of those that the family ``wide_deep`` hands straight to its output
+            layer; None for all.
+        deep: of those that go through its hidden layers, likewise.
+        shapes: of one row of each of several inputs, by name; empty for one.
+        heads: several outputs, by name; empty for one.
     """
 
     shape: tuple[int, ...]
     task: Task
     outputs: int
+    wide: tuple[int, ...] | None = None
+    deep: tuple[int, ...] | None = None
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    heads: Mapping[str, Head] = field(default_factory=dict)
+
+    @property
+    def features(self) -> int:
+        """How many there are."""
+        return math.prod(self.shape)
+
+    @property
+    def images(self) -> bool:
+        """Whether a row is an image, with or without an axis for its channels."""
+        return len(self.shape) in (2, 3)
 
     @property
     def output_activation(self) -> str:
-        """Of the output layer, after tables 10-1 and 10-2 of Géron's book."""
-        return {Task.REGRESSION: "linear", Task.MULTICLASS: "softmax"}.get(self.task, "sigmoid")
+        """Of the output layer."""
+        return activation_of(self.task)
+
+    def example(self) -> Array | dict[str, Array]:
+        """A row of zeros, as a network takes it."""
+        import numpy as np
+
+        if self.shapes:
+            return {name: np.zeros((1, *shape), "float32") for name, shape in self.shapes.items()}
+        return np.zeros((1, *self.shape), "float32")
+
+
+def activation_of(task: Task) -> str:
+    """Of an output layer, after tables 10-1 and 10-2 of Géron's book."""
+    return {Task.REGRESSION: "linear", Task.MULTICLASS: "softmax"}.get(task, "sigmoid")
 
 
 class ModelBuilder(Protocol):
@@ -61,11 +107,15 @@ class Size:
         kind: equal for configurations that can be filled up to each other.
         hidden: units of each hidden layer.
         products: multiplications of one row's way through the network, forward.
+        parameters: trained and moving ones.
+        units: values that a row makes on its way, outputs included.
     """
 
     kind: Hashable
     hidden: tuple[int, ...]
     products: int
+    parameters: int
+    units: int
 
 
 @dataclass(frozen=True)
@@ -116,24 +166,32 @@ def seed_everything(seed: int) -> None:
     keras.utils.set_random_seed(seed)
 
 
-def compile_for(model: keras.Model, params: Params, task: Task) -> None:
-    """Compiles a model with the task's loss and metrics and the parameters' optimiser."""
+_LOSSES: Mapping[Task, str] = {
+    Task.REGRESSION: "mse",
+    Task.BINARY: "binary_crossentropy",
+    Task.MULTILABEL: "binary_crossentropy",
+    Task.MULTICLASS: "sparse_categorical_crossentropy",
+}
+
+
+def compile_for(model: keras.Model, params: Params, inputs: Inputs) -> None:
+    """Compiles a model with the task's loss and metrics, or those of each output, and the parameters' optimiser."""
+    loss: Any = _LOSSES[inputs.task]
+    metrics: Any = _metrics(inputs.task)
+    if inputs.heads:
+        loss = {name: _LOSSES[head.task] for name, head in inputs.heads.items()}
+        metrics = {name: _metrics(head.task) for name, head in inputs.heads.items()}
+    model.compile(optimizer=make_optimizer(params), loss=loss, metrics=metrics)
+
+
+def _metrics(task: Task) -> list[str | keras.metrics.Metric]:
     import keras
 
-    loss = {
-        Task.REGRESSION: "mse",
-        Task.BINARY: "binary_crossentropy",
-        Task.MULTILABEL: "binary_crossentropy",
-        Task.MULTICLASS: "sparse_categorical_crossentropy",
-    }[task]
-    metrics: list[str | keras.metrics.Metric]
     if task is Task.REGRESSION:
-        metrics = ["mae", keras.metrics.RootMeanSquaredError(name="rmse")]
-    elif task is Task.MULTICLASS:
-        metrics = ["accuracy"]
-    else:
-        metrics = ["accuracy", keras.metrics.AUC(name="auc", multi_label=task is Task.MULTILABEL)]
-    model.compile(optimizer=make_optimizer(params), loss=loss, metrics=metrics)
+        return ["mae", keras.metrics.RootMeanSquaredError(name="rmse")]
+    if task is Task.MULTICLASS:
+        return ["accuracy"]
+    return ["accuracy", keras.metrics.AUC(name="auc", multi_label=task is Task.MULTILABEL)]
 
 
 def finished(model: object, own: Params, inputs: Inputs) -> keras.Model:
@@ -145,17 +203,19 @@ def finished(model: object, own: Params, inputs: Inputs) -> keras.Model:
         inputs: shape of a row and the task.
 
     Raises:
-        ModelError: it is no model.
+        ModelError: it is no model, or its inputs and outputs are not called as the data's.
     """
     import keras
-    import numpy as np
+
+    from kerasweep.models.several import check_names
 
     if not isinstance(model, keras.Model):
         raise ModelError(f"a builder must return a keras.Model. Received: {type(model).__name__}")
     if not model.compiled:
-        compile_for(model, own, inputs.task)
+        compile_for(model, own, inputs)
     if not model.built:
-        model(np.zeros((1, *inputs.shape), "float32"))
+        model(inputs.example())
+    check_names(model, inputs)
     return model
 
 

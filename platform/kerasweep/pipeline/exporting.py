@@ -1,66 +1,70 @@
-"""Exports a trial of a study that ended long ago."""
+"""A trial of a study that ended long ago: loaded as a model again, or exported."""
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from kerasweep.errors import StudyNotFound
-from kerasweep.records import StudyRecord, Trial, winner
-from kerasweep.spec.pipeline import PipelineSpec
-from kerasweep.tracking import open_store, resolve_uri
-from kerasweep.training import snapshots
+from kerasweep.study.rebuilding import rebuilt
+from kerasweep.tracking import StudyStore, open_store, resolve_uri
+
+if TYPE_CHECKING:
+    import keras
+
+
+def load_model(study: str, trial: int | None = None, *, tracking_uri: str | None = None) -> keras.Model:
+    """A trial's model as it was at its best epoch of the search.
+
+    Only the best trials' weights are kept. The study's data must be where they were, and the user's builder importable
+    from where the study was, or from the working directory.
+
+    Example:
+        >>> model = load_model("churn@1b2c3d4e", trial=3)  # doctest: +SKIP
+        >>> model.predict(rows)  # doctest: +SKIP
+
+    Args:
+        study: id or name (then the newest of that name).
+        trial: its number; the winner by default.
+        tracking_uri: of the store; the one of the working directory by default.
+
+    Returns:
+        From raw rows to predictions; not compiled.
+
+    Raises:
+        StudyNotFound: no such study, or no kept weights for that trial; the message lists those with weights.
+        DataError: the study's data cannot be read again, as those that were handed over as arrays.
+        ModelError: the builder cannot be imported, or builds no model.
+    """
+    return rebuilt(_store(tracking_uri), study, trial).model
 
 
 def export_trial(
     study: str, formats: Sequence[str], out: Path, *, trial: int | None = None, tracking_uri: str | None = None
 ) -> Mapping[str, Path]:
-    """Builds a trial's model again from its study's record and weights, and exports it.
+    """Exports what ``load_model`` loads.
 
     Args:
-        study: id or name (then the newest of that name).
+        study: see ``load_model``, as ``trial`` and ``tracking_uri``.
         formats: see ``delivery.export``.
         out: folder that the exports are written into.
-        trial: its number; the winner by default.
-        tracking_uri: of the store; the one of the working directory by default.
+        trial: its number.
+        tracking_uri: of the store.
 
     Returns:
         format -> path.
 
     Raises:
-        StudyNotFound: no such study, or no kept weights for that trial.
+        KerasweepError: see ``load_model`` and ``delivery.export``.
     """
-    from kerasweep.data import load_search
     from kerasweep.data.rows import head
     from kerasweep.delivery import export
-    from kerasweep.models import import_tensorflow
-    from kerasweep.study.run import Origin, models_for
-    from kerasweep.study.winner import PARITY_ROWS, assembled
+    from kerasweep.study.winner import PARITY_ROWS
 
-    import_tensorflow()
-    store = open_store(resolve_uri(tracking_uri or "auto", Path.cwd()))
-    record = store.load(study)
-    spec = PipelineSpec.model_validate(json.loads(record.spec))
-    chosen = _chosen(record, trial)
-    with tempfile.TemporaryDirectory(prefix="kerasweep-") as scratch:
-        if not store.fetch_files(record.id, "weights", Path(scratch), chosen.number):
-            kept = "the best trials' weights are kept only"
-            raise StudyNotFound(f"{kept}; see `kerasweep show {record.id}`. Received: trial {chosen.number}")
-        weights = snapshots.best_weights(snapshots.load(Path(scratch)), chosen.number)
-    origin = Origin(Path(record.directory))
-    data = load_search(spec.data, origin.directory)
-    model = assembled(spec, chosen, weights, models_for(spec, data, origin), data)
-    return export(model, formats, out, head(data.validation.x, PARITY_ROWS), data.facts)
+    found = rebuilt(_store(tracking_uri), study, trial)
+    rows = head(found.data.validation.x, PARITY_ROWS)
+    return export(found.model, formats, out, rows, found.data.facts)
 
 
-def _chosen(record: StudyRecord, number: int | None) -> Trial:
-    if number is None:
-        if (best := winner(record.trials, record.objective)) is None:
-            raise StudyNotFound(f"a study must have a trial that succeeded. Received: {record.id}, which has none")
-        return best
-    for trial in record.trials:
-        if trial.number == number:
-            return trial
-    raise StudyNotFound(f"trial must be one of {record.id}'s {len(record.trials)}. Received: {number}")
+def _store(tracking_uri: str | None) -> StudyStore:
+    return open_store(resolve_uri(tracking_uri or "auto", Path.cwd()))

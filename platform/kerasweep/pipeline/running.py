@@ -8,11 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kerasweep.errors import StudyError
+from kerasweep.delivery import clear_drafts
+from kerasweep.errors import SpecError, StudyError
 from kerasweep.pipeline.result import PipelineResult, Registered
 from kerasweep.spec import LoadedPipeline
+from kerasweep.spec.pipeline import PipelineSpec
+from kerasweep.study.deliverable import check_deliverable
 from kerasweep.study.events import Observer, Silent
-from kerasweep.study.run import Destination, Origin, StudyRun
+from kerasweep.study.origin import Destination, Origin
+from kerasweep.study.recording import Recording
+from kerasweep.study.run import StudyRun
 
 
 def run(
@@ -33,17 +38,40 @@ def run(
         tracking_uri: of the MLflow server or database; the file's ``tracking.uri`` by default.
 
     Raises:
+        SpecError: the file says something of the data or the model that is not so, with its place in the file.
         StudyError: no trial succeeded.
         KerasweepError: what else went wrong, by its class.
         KeyboardInterrupt: a second interrupt.
     """
-    watch = observer or Silent()
-    spec = loaded.spec
+    destination = Destination(ray_address, tracking_uri, observer or Silent())
+    return deliver(loaded, Origin(loaded.directory, loaded.text), destination)
+
+
+def deliver(
+    loaded: LoadedPipeline, origin: Origin, destination: Destination, recording: Recording | None = None
+) -> PipelineResult:
+    """Runs all stages; see ``run``.
+
+    Args:
+        loaded: what is to be done.
+        origin: where the study comes from.
+        destination: where it runs.
+        recording: of a study that goes on.
+    """
+    try:
+        return _run(loaded.spec, origin, destination, recording)
+    except SpecError as error:
+        raise loaded.placed(error) from error
+
+
+def _run(spec: PipelineSpec, origin: Origin, destination: Destination, recording: Recording | None) -> PipelineResult:
+    watch = destination.observer
     clock = _Clock(watch)
-    study = StudyRun(spec, Origin(loaded.directory, loaded.text), Destination(ray_address, tracking_uri, watch))
+    study = StudyRun(spec, origin, destination, recording)
     try:
         try:
             with clock.timed("search"):
+                check_deliverable(study.spec, study.models, study.data)
                 study.search()
         except StudyError:
             if not study.interrupted:
@@ -63,6 +91,7 @@ def run(
         exports: Mapping[str, Path] = {}
         if spec.export.formats:
             folder = Path.cwd() / "mlruns" / "exports" / study.id
+            clear_drafts(folder)  # of a driver that was killed: a study has one at a time
             with clock.stage("export", ", ".join(spec.export.formats)):
                 exports = winner.export(spec.export.formats, folder)
         model = None
@@ -84,7 +113,7 @@ def run(
             model=model,
             seconds=clock.seconds(),
         )
-        study.tracker.log_summary(_summary(result))
+        study.summarise(_summary(result))
     except BaseException:
         study.abort()
         raise

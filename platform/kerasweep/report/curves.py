@@ -17,6 +17,9 @@ from kerasweep.report.tables import score, top, usable
 # Unit of time, its length in seconds, and up to how many seconds it is used.
 _UNITS = (("seconds", 1.0, 180.0), ("minutes", 60.0, 10_800.0), ("hours", 3600.0, math.inf))
 
+_DASHES = (0, (4, 2))
+_SHIFTED = "training curves are shifted half an epoch to the left: each point is the mean over its epoch"
+
 _STATUSES = {
     Status.FINISHED: (style.ACCENT, "finished"),
     Status.STOPPED: (style.AMBER, "stopped early"),
@@ -93,44 +96,91 @@ def learning_curves(trials: Sequence[Trial], objective: Objective, top_n: int = 
     best = [trial for trial in top(trials, objective, top_n) if trial.history]
     if not best:
         return style.note("No trial has reported an epoch with a value.", heading)
-    training = objective.metric.removeprefix("val_")
     figure = style.new_figure(9, 4.8)
     axes = figure.add_subplot()
+    shifted = _curves(axes, best, objective.metric, objective.direction is Direction.MINIMIZE)
+    style.title(axes, heading if len(best) == top_n else "Learning curves", _SHIFTED if shifted else "")
+    handles = [
+        Line2D([], [], color=color, linewidth=2, label=f"trial {trial.number}:  {style.short(score(trial))}")
+        for trial, color in zip(best, style.SERIES, strict=False)
+    ]
+    _legend(axes, [*handles, *_line_styles(objective.metric, style.MUTED, shifted)])
+    return figure
+
+
+def learning_curve(trial: Trial, objective: Objective) -> Figure:
+    """One trial's objective over its epochs, and beside it the loss if that is another metric; see ``learning_curves``.
+
+    Args:
+        trial: that has a value.
+        objective: of its study.
+    """
+    heading = f"Learning curve of trial {trial.number}"
+    reported = {name for metrics in trial.history for name in metrics}
+    metrics = [name for name in dict.fromkeys((objective.metric, "val_loss")) if name in reported]
+    if not metrics:
+        return style.note("The trial has reported no epoch with a value.", heading)
+    figure = style.new_figure(4.5 + 4.5 * len(metrics), 4.2)
+    for place, metric in enumerate(metrics, start=1):
+        axes = figure.add_subplot(1, len(metrics), place)
+        lower = metric != objective.metric or objective.direction is Direction.MINIMIZE
+        shifted = _curves(axes, [trial], metric, lower)
+        if place == 1:
+            best = f"best {objective.metric} {style.short(score(trial))} at epoch {trial.epoch}"
+            style.title(axes, heading, f"{best}; training half an epoch to the left" if shifted else best)
+        handles = _line_styles(metric, style.SERIES[0], shifted)
+        axes.legend(handles=handles, frameon=False, fontsize=style.FONT - 0.5, labelcolor=style.INK)
+    return figure
+
+
+def _curves(axes: Axes, trials: Sequence[Trial], metric: str, lower: bool) -> bool:
+    """Draws a metric's curves of a few trials, the first one on top.
+
+    Args:
+        axes: to draw on.
+        trials: that have a value.
+        metric: ``val_…``; the training curve is the same metric without the prefix.
+        lower: whether lower is better: the worse end of the scale is cut where outliers begin.
+
+    Returns:
+        Whether there are training curves, which are half an epoch to the left.
+    """
+    training = metric.removeprefix("val_")
     style.quiet(axes)
-    handles: list[Line2D] = []
     seen: list[float] = []
     reported = False
-    for rank, (trial, color) in enumerate(zip(best, style.SERIES, strict=False)):
-        validation = trial.curve(objective.metric)
+    for rank, (trial, color) in enumerate(zip(trials, style.SERIES, strict=False)):
+        validation = trial.curve(metric)
         epochs = range(1, len(validation) + 1)
         look: dict[str, Any] = {"color": color, "zorder": 10 - rank}
         marker = "o" if len(validation) == 1 else None
         axes.plot(epochs, validation, linewidth=2.2 if rank == 0 else 1.6, marker=marker, markersize=4, **look)
-        if training != objective.metric:
+        if training != metric:
             curve = trial.curve(training)
             reported = reported or any(math.isfinite(value) for value in curve)
-            axes.plot([e - 0.5 for e in epochs], curve, linewidth=1.1, linestyle=(0, (4, 2)), alpha=0.75, **look)
+            dashes: dict[str, Any] = {"linewidth": 1.1, "linestyle": _DASHES, "alpha": 0.75}
+            axes.plot([epoch - 0.5 for epoch in epochs], curve, marker=marker, markersize=3, **dashes, **look)
             seen += curve
-        if trial.epoch is not None:
-            axes.plot([trial.epoch], [score(trial)], "o", markersize=6, markeredgecolor="white", **look)
+        if trial.epoch is not None and trial.epoch <= len(validation):
+            axes.plot([trial.epoch], [validation[trial.epoch - 1]], "o", markersize=6, markeredgecolor="white", **look)
         seen += validation
-        label = f"trial {trial.number}:  {style.short(score(trial))}"
-        handles.append(Line2D([], [], color=color, linewidth=2, label=label))
     if finite := [value for value in seen if math.isfinite(value)]:
-        axes.set_ylim(*style.robust_limits(finite, objective.direction is Direction.MINIMIZE))
-    handles.append(Line2D([], [], color=style.MUTED, linewidth=1.6, label=objective.metric))
-    if reported:
-        dashes = Line2D([], [], color=style.MUTED, linewidth=1.1, linestyle=(0, (4, 2)), label=f"{training} (training)")
-        handles.append(dashes)
-    handles.append(_dot("o", style.MUTED, "best epoch"))
+        axes.set_ylim(*style.robust_limits(finite, lower))
     axes.set_xlim(left=0)
     style.whole_numbers(axes)
     axes.set_xlabel("epoch", color=style.INK)
-    axes.set_ylabel(objective.metric, color=style.INK)
-    detail = "training curves are shifted half an epoch to the left: each point is the mean over its epoch"
-    style.title(axes, heading if len(best) == top_n else "Learning curves", detail if reported else "")
-    _legend(axes, handles)
-    return figure
+    axes.set_ylabel(metric, color=style.INK)
+    return reported
+
+
+def _line_styles(metric: str, color: str, shifted: bool) -> list[Line2D]:
+    """What a legend says of the kinds of lines."""
+    training = f"{metric.removeprefix('val_')} (training)"
+    return [
+        Line2D([], [], color=color, linewidth=1.6, label=metric),
+        *([Line2D([], [], color=color, linewidth=1.1, linestyle=_DASHES, label=training)] if shifted else []),
+        _dot("o", color, "best epoch"),
+    ]
 
 
 def _scatter(axes: Axes, trials: Sequence[Trial], ends: dict[int, float], limits: tuple[float, float]) -> list[Line2D]:

@@ -188,14 +188,15 @@ def _simulated(ladders: Sequence[Sequence[int]], eta: float, trials: int, max_ep
     """The epochs of one study, on average over many whose trials Ray judges as they come."""
     weights = bracket_weights(ladders)
     rng = random.Random(0)
-    studies = max(1, _SIMULATED // trials)
+    simulated = min(trials, _SIMULATED)  # what a trial costs hardly changes after so many
+    studies = _SIMULATED // simulated
     total = 0
     for _ in range(studies):
         recorded: list[list[list[float]]] = [[[] for _ in ladder] for ladder in ladders]
-        for index in rng.choices(range(len(ladders)), weights, k=trials):
+        for index in rng.choices(range(len(ladders)), weights, k=simulated):
             rung = _stopping_rung(rng.random(), recorded[index], eta)
             total += max_epochs if rung is None else ladders[index][rung]
-    return total / studies
+    return total / studies * (trials / simulated)
 
 
 def _stopping_rung(reward: float, recorded: Sequence[list[float]], eta: float) -> int | None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterator
 
-import numpy as np
-
-from kerasweep.records import Candidate, Params, ParamValue, Trial
+from kerasweep.records import Candidate, Params, Trial
 from kerasweep.search.base import Brief
 from kerasweep.search.modelled import ModelledSearcher
-from kerasweep.space.axes import Axis, Continuous, Options, Steps
+from kerasweep.space.ranges import Range, whole
 from kerasweep.spec.searchers import ZoomSearch
 
 # Of a round's trials, those that must have ended before the next round narrows what they were drawn from.
@@ -48,7 +44,7 @@ class ZoomSearcher(ModelledSearcher):
     def __init__(self, brief: Brief, spec: ZoomSearch) -> None:
         super().__init__(brief, startup=0)
         self._spec = spec
-        self._ranges = {name: _whole(axis) for name, axis in brief.space.axes.items()}
+        self._ranges: dict[str, Range] = {name: whole(axis) for name, axis in brief.space.axes.items()}
         self._round = 1
         self._first = 0  # the number of the round's first candidate
         self._results: list[tuple[float, Params]] = []  # the cost of every trial that has one
@@ -99,92 +95,3 @@ class ZoomSearcher(ModelledSearcher):
         self._first = self._proposals.count
         ranges = ", ".join(f"{name} {self._ranges[name]}" for name in self.space.dimensions)
         self._notes.append(f"round {self._round} of {self._spec.rounds}, from trial {self._first} on: {ranges}")
-
-
-class _Range(Protocol):
-    """A part of an axis; as text, for people."""
-
-    def drawn(self, rng: np.random.Generator) -> ParamValue:
-        """A value of this part, uniform in the axis's scale."""
-        ...
-
-    def around(self, values: Sequence[ParamValue], margin: float) -> _Range:
-        """The part that holds these values of the axis, and ``margin`` of this part's width on either side."""
-        ...
-
-
-@dataclass(frozen=True)
-class _Interval:
-    axis: Continuous
-    low: float = 0.0
-    high: float = 1.0
-
-    def drawn(self, rng: np.random.Generator) -> ParamValue:
-        return self.axis.at(float(rng.uniform(self.low, self.high)))
-
-    def around(self, values: Sequence[ParamValue], margin: float) -> _Interval:
-        places = [self.axis.coordinate(value) for value in values]
-        beyond = margin * (self.high - self.low)
-        return _Interval(self.axis, max(min(places) - beyond, 0.0), min(max(places) + beyond, 1.0))
-
-    def __str__(self) -> str:
-        return _span(self.axis.at(self.low), self.axis.at(self.high), self.axis.log)
-
-
-@dataclass(frozen=True)
-class _Run:
-    axis: Steps
-    first: int
-    last: int
-
-    @property
-    def edges(self) -> tuple[float, float]:
-        """The coordinates at which the cells of its values begin and end."""
-        return self.axis.cell(self.first)[0], self.axis.cell(self.last)[1]
-
-    def drawn(self, rng: np.random.Generator) -> ParamValue:
-        index = self.axis.index_at(float(rng.uniform(*self.edges)))
-        return self.axis.value(min(max(index, self.first), self.last))  # an edge may round into the next cell
-
-    def around(self, values: Sequence[ParamValue], margin: float) -> _Run:
-        places = [self.axis.coordinate(value) for value in values]
-        low, high = self.edges
-        beyond = margin * (high - low)
-        first = self.axis.index_at(max(min(places) - beyond, 0.0))
-        return _Run(self.axis, first, self.axis.index_at(min(max(places) + beyond, 1.0)))
-
-    def __str__(self) -> str:
-        return _span(self.axis.value(self.first), self.axis.value(self.last), self.axis.log)
-
-
-@dataclass(frozen=True)
-class _Some:
-    axis: Options
-    indices: tuple[int, ...]
-
-    def drawn(self, rng: np.random.Generator) -> ParamValue:
-        return self.axis.value(int(rng.choice(self.indices)))
-
-    def around(self, values: Sequence[ParamValue], margin: float) -> _Some:
-        return _Some(self.axis, tuple(sorted({self.axis.index(value) for value in values})))
-
-    def __str__(self) -> str:
-        return " or ".join(str(self.axis.value(index)) for index in self.indices)
-
-
-def _whole(axis: Axis) -> _Range:
-    if isinstance(axis, Continuous):
-        return _Interval(axis)
-    if isinstance(axis, Steps):
-        return _Run(axis, 0, axis.size - 1)
-    return _Some(axis, tuple(range(axis.size)))
-
-
-def _span(low: ParamValue, high: ParamValue, log: bool) -> str:
-    if low == high:
-        return _number(low)
-    return f"{_number(low)} to {_number(high)}{' (logarithmic)' if log else ''}"
-
-
-def _number(value: ParamValue) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

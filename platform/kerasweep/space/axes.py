@@ -15,7 +15,7 @@ from decimal import Decimal
 from functools import cached_property
 
 from kerasweep.records import ParamValue
-from kerasweep.spec.parameters import Choice, Fixed, Int, Parameter
+from kerasweep.spec.parameters import Choice, Fixed, Int, Searchable
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ Listed = Steps | Options
 Axis = Continuous | Listed
 
 
-def axis_of(parameter: Parameter) -> Axis:
+def axis_of(parameter: Searchable) -> Axis:
     """The axis of a declared parameter (its condition aside)."""
     if isinstance(parameter, Fixed):
         return Options((parameter.value,))

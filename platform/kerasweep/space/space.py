@@ -13,7 +13,7 @@ from kerasweep.errors import one_of
 from kerasweep.records import Params, ParamValue
 from kerasweep.space.axes import Axis, Continuous, axis_of, exact
 from kerasweep.space.enumeration import Enumeration, Slot
-from kerasweep.spec.parameters import Parameter, SpaceSpec
+from kerasweep.spec.parameters import Choice, Find, Parameter, Searchable, SpaceSpec
 
 # Where an inactive parameter lies in the unit cube: the middle, where a model sees nothing remarkable.
 INACTIVE = 0.5
@@ -26,6 +26,9 @@ class Space:
     A configuration (``Params``) maps the name of every *active* parameter to a native ``int``, ``float``, ``bool`` or
     ``str``, in the order of ``names``. A parameter is active if every parameter that its ``when`` names is active and
     has one of the values listed there.
+
+    A parameter that every trial finds for itself is none of the space's: no configuration has to have it, and none is
+    another one for it. Configurations of trials that have found it may hold it.
 
     Attributes:
         spec: what the user declared.
@@ -47,22 +50,35 @@ class Space:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """All parameters as declared, except that each one waits for those that its condition names."""
+        """All parameters as declared, except that each one waits for those that its condition names.
+
+        What a trial finds for itself is not among them.
+        """
         placed: dict[str, None] = {}
 
         def place(name: str) -> None:
-            for switch in self.spec.parameters[name].when:
+            for switch in self.parameters[name].when:
                 place(switch)
             placed.setdefault(name)
 
-        for name in self.spec.parameters:
+        for name in self.parameters:
             place(name)
         return tuple(placed)
 
     @cached_property
+    def parameters(self) -> Mapping[str, Searchable]:
+        """What is declared of each of ``names``, as it stands in the spec."""
+        return {name: each for name, each in self.spec.parameters.items() if not isinstance(each, Find)}
+
+    @cached_property
+    def found(self) -> Mapping[str, Find]:
+        """What trials find for themselves, by name."""
+        return {name: each for name, each in self.spec.parameters.items() if isinstance(each, Find)}
+
+    @cached_property
     def axes(self) -> Mapping[str, Axis]:
         """Each parameter's values, laid along the unit interval."""
-        return {name: axis_of(self.spec.parameters[name]) for name in self.names}
+        return {name: axis_of(self.parameters[name]) for name in self.names}
 
     @cached_property
     def dimensions(self) -> tuple[str, ...]:
@@ -97,7 +113,7 @@ class Space:
 
     def problems(self, params: Params) -> list[str]:
         """What is wrong with a configuration, one message per parameter; empty if the space contains it."""
-        found = [one_of("a parameter", name, self.names) for name in params if name not in self.axes]
+        found = [one_of("a parameter", name, self.names) for name in params if name not in self.spec.parameters]
         known: dict[str, ParamValue] = {}
         unclear: set[str] = set()
         for name in self.names:
@@ -106,7 +122,7 @@ class Space:
                 unclear.add(name)
             elif not self.is_active(name, known):
                 if name in params:
-                    declared = self.spec.parameters[name].when
+                    declared = self.parameters[name].when
                     rule = " and ".join(f"{switch} in {values!r}" for switch, values in declared.items())
                     found.append(f"{name} may be set only when {rule}. Received: {name}={params[name]!r}")
             elif name not in params:
@@ -163,6 +179,26 @@ class Space:
         if not self._priors:
             return None
         return self.completed({}, rng)
+
+    def central(self) -> Params:
+        """All priors, where there is none the middle of a range, and the first of several values; see ``buildable``."""
+
+        def choose(name: str) -> ParamValue:
+            middle = 0.0 if isinstance(self.parameters[name], Choice) else 0.5
+            return self._priors.get(name, self.axes[name].at(middle))
+
+        return self.buildable(self.compose(choose))
+
+    def corner(self, coordinate: float) -> Params:
+        """The configuration with one coordinate in all dimensions; see ``buildable``."""
+        return self.buildable(self.from_unit(np.full(len(self.dimensions), coordinate)))
+
+    def buildable(self, params: Params) -> Params:
+        """A configuration from which a model can be built before its trial has found what it is to find.
+
+        What is missing is the lowest value that the trial would test, which stands for no more than itself.
+        """
+        return {**{name: find.min for name, find in self.found.items() if find.applies(params)}, **params}
 
     def to_unit(self, params: Params) -> NDArray[np.float64]:
         """A configuration's point in the unit cube, ``(dimensions,)``.
@@ -231,14 +267,14 @@ class Space:
         return {
             name: {
                 switch: frozenset(self.axes[switch].identity(exact(self.axes[switch], value)) for value in values)
-                for switch, values in self.spec.parameters[name].when.items()
+                for switch, values in self.parameters[name].when.items()
             }
             for name in self.names
         }
 
     @cached_property
     def _priors(self) -> Mapping[str, ParamValue]:
-        priors = {name: getattr(self.spec.parameters[name], "prior", None) for name in self.names}
+        priors = {name: getattr(self.parameters[name], "prior", None) for name in self.names}
         return {name: exact(self.axes[name], prior) for name, prior in priors.items() if prior is not None}
 
     @cached_property
@@ -320,13 +356,13 @@ class Lattice:
         picked = [axis.at(step / (steps - 1) if steps > 1 else 0.5) for step in range(steps)]
         if name in self._space._priors:
             picked.append(self._space._priors[name])
-        for parameter in self._space.spec.parameters.values():
+        for parameter in self._space.parameters.values():
             picked.extend(exact(axis, value) for value in parameter.when.get(name, ()))
         by_identity = {axis.identity(value): value for value in picked}
         return tuple(by_identity[identity] for identity in sorted(by_identity))
 
     def _has_order(self, name: str) -> bool:
-        return self._space.spec.parameters[name].type in ("int", "float")
+        return self._space.parameters[name].type in ("int", "float")
 
 
 def _closed_uniform(rng: np.random.Generator, n: int) -> NDArray[np.float64]:

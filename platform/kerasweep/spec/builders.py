@@ -11,6 +11,7 @@ import difflib
 import importlib.machinery
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,11 @@ class Signature:
     def takes_hp(self) -> bool:
         """Whether it is KerasTuner's: all it needs is an ``hp``, which it asks for its hyperparameters."""
         return self.required == ("hp",)
+
+    def bound(self) -> Signature:
+        """The same without its first argument, as of a method of an object."""
+        names = tuple(name for name in self.names if name not in self.required[:1])
+        return Signature(names, self.required[1:], self.has_kwargs)
 
     @classmethod
     def of(cls, function: object) -> Signature | None:
@@ -85,30 +91,71 @@ def resolve(reference: str, directory: Path) -> Signature | None:
         ValueError: no such module or function, the module is not valid Python, or a ``HyperModel`` trains in its own
             way or cannot be made without arguments. The message is a rule and what was received.
     """
-    module, _, function = reference.partition(":")
+    source = _source(reference, directory, "function")
+    if source.suffix != ".py":
+        return None
+    body = _parsed(source)
+    function = reference.partition(":")[2]
+    binding = _last_binding(body, function)
+    if isinstance(binding, ast.FunctionDef):
+        return None if binding.decorator_list else _signature(binding.args)
+    if isinstance(binding, ast.AsyncFunctionDef):
+        raise ValueError(f"a function to call must not be async. Received: {reference!r}")
+    if isinstance(binding, ast.ClassDef) and not binding.decorator_list and _names_base(binding, "HyperModel"):
+        return _hypermodel(binding)
+    if binding is None and _last_binding(body, "__getattr__") is None:  # a module's own can answer for any name
+        names = [node.name for node in body if isinstance(node, ast.FunctionDef)]
+        raise ValueError(_missing(source, "function", function, names))
+    return None
+
+
+def resolve_class(reference: str, directory: Path) -> Signature | None:
+    """What the class that ``module:Class`` names can be called with; the module is looked for as by ``resolve``.
+
+    Returns:
+        the signature; None when it is there but cannot be told from the source (a class that inherits how it is made,
+        an assigned or imported name, a decorated class, a compiled module).
+
+    Raises:
+        ValueError: no such module or class, the module is not valid Python, or it is a function. The message is a rule
+            and what was received.
+    """
+    source = _source(reference, directory, "class")
+    if source.suffix != ".py":
+        return None
+    body = _parsed(source)
+    name = reference.partition(":")[2]
+    binding = _last_binding(body, name)
+    if isinstance(binding, ast.FunctionDef | ast.AsyncFunctionDef):
+        raise ValueError(f"a callback must be a class. Received: the function {reference!r}")
+    if binding is None and _last_binding(body, "__getattr__") is None:
+        names = [node.name for node in body if isinstance(node, ast.ClassDef)]
+        raise ValueError(_missing(source, "class", name, names))
+    if not isinstance(binding, ast.ClassDef) or binding.decorator_list:
+        return None
+    made = [node for node in binding.body if isinstance(node, ast.FunctionDef) and node.name in ("__init__", "__new__")]
+    if made:
+        return None if made[-1].decorator_list else _signature(made[-1].args).bound()
+    return Signature(()) if _names_base(binding, "Callback") and len(binding.bases) == 1 else None
+
+
+def _missing(source: Path, what: str, name: str, names: Sequence[str]) -> str:
+    if not names:
+        return f"{source.name} must define the {what} {name}. Received: no {what} at all"
+    return one_of(f"a {what} of {source.name}", name, names)
+
+
+def _source(reference: str, directory: Path, what: str) -> Path:
+    """The file of the module that a reference names."""
+    module = reference.partition(":")[0]
     roots = list(dict.fromkeys([directory.absolute(), Path.cwd()]))
     source = _find(module.split("."), roots)
     if source is None:
         near = difflib.get_close_matches(module, [path.stem for root in roots for path in root.glob("*.py")], n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         places = f"in {roots[0]}, in the working directory or on sys.path"
-        raise ValueError(f"the module of a function must be found {places}.{hint} Received: {module!r}")
-    if source.suffix != ".py":
-        return None
-    body = _parsed(source)
-    binding = _last_binding(body, function)
-    if isinstance(binding, ast.FunctionDef):
-        return None if binding.decorator_list else _signature(binding.args)
-    if isinstance(binding, ast.AsyncFunctionDef):
-        raise ValueError(f"a function to call must not be async. Received: {reference!r}")
-    if isinstance(binding, ast.ClassDef) and not binding.decorator_list and _is_hypermodel(binding):
-        return _hypermodel(binding)
-    if binding is None and _last_binding(body, "__getattr__") is None:  # a module's own can answer for any name
-        names = [node.name for node in body if isinstance(node, ast.FunctionDef)]
-        if not names:
-            raise ValueError(f"{source.name} must define the function {function}. Received: no function at all")
-        raise ValueError(one_of(f"a function of {source.name}", function, names))
-    return None
+        raise ValueError(f"the module of a {what} must be found {places}.{hint} Received: {module!r}")
+    return source
 
 
 def _find(parts: Sequence[str], roots: Iterable[Path]) -> Path | None:
@@ -126,7 +173,7 @@ def _below(root: Path, parts: Sequence[str]) -> Path | None:
     base = root.joinpath(*parts)
     candidates = [base / "__init__.py", base.with_name(f"{base.name}.py")]
     candidates += [base.with_name(base.name + suffix) for suffix in importlib.machinery.EXTENSION_SUFFIXES]
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if os.path.isfile(path)), None)
 
 
 def _installed(parts: Sequence[str]) -> Path | None:
@@ -179,9 +226,10 @@ def _binds(statement: ast.stmt, name: str) -> bool:
     return False
 
 
-def _is_hypermodel(definition: ast.ClassDef) -> bool:
+def _names_base(definition: ast.ClassDef, name: str) -> bool:
+    """Whether a class names one of its bases so."""
     bases = [base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", "") for base in definition.bases]
-    return "HyperModel" in bases
+    return name in bases
 
 
 def _hypermodel(definition: ast.ClassDef) -> Signature:

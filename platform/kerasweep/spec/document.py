@@ -40,6 +40,7 @@ _BOOL = re.compile(r"(true|True|TRUE)|false|False|FALSE")
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _MAX_DIGITS = 40  # longer than any 64-bit number in any base, and quick to convert
 
 
@@ -136,10 +137,15 @@ def read_text(path: Path, shown: str, what: str) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        before = error.object[: error.start].decode("utf-8", "replace")
-        place = Place(shown, before.count("\n") + 1, len(before) - before.rfind("\n"))
+        place = _end_of(error.object[: error.start].decode("utf-8", "replace"), shown)
         message = f"{what} must be UTF-8 text. Received: byte 0x{error.object[error.start]:02x}"
         raise SpecError([place.problem(message)]) from None
+
+
+def _end_of(text: str, file: str | None) -> Place:
+    """The place after a text from a file's beginning, with the line ends that the parser counts."""
+    lines = _LINE_END.split(text)
+    return Place(file, len(lines), len(lines[-1]) + 1)
 
 
 @dataclass(frozen=True)
@@ -186,7 +192,7 @@ def _events(text: str, file: str | None, what: str) -> Iterator[Event]:
             yield event
     except ReaderError as error:
         position = int(error.position)
-        place = Place(file, text.count("\n", 0, position) + 1, position - text.rfind("\n", 0, position))
+        place = _end_of(text[:position], file)
         message = f"{what} must hold printable characters only. Received: {text[position]!r}"
         raise SpecError([place.problem(message)]) from None
     except MarkedYAMLError as error:
@@ -269,7 +275,9 @@ class _TreeBuilder:
             parent.key, parent.key_place = text, place
             if event.style is None and not _is_text(text):
                 parent.skips = True
-                self.problems.append(place.problem(f"a key must be text. Received: {_cut(text) or 'nothing'}"))
+                self.problems.append(
+                    place.problem(f"a key must be text (in quotes it is). Received: {_cut(text) or 'nothing'}")
+                )
             elif text in parent.entries:
                 parent.skips = True
                 first = parent.entries[text].key

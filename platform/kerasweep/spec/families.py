@@ -59,8 +59,44 @@ class Known:
         return None
 
 
+SCHEDULES = ("constant", "exponential", "piecewise", "one_cycle", "cosine")
+
+# How the learning rate goes up and down; ``spec.learning_rates`` says what each means, and its default.
+SCHEDULE_PARAMETERS: Mapping[str, Known] = {
+    "schedule": Known("name", default="constant", names=SCHEDULES),
+    "warmup_epochs": Known("float", low=0.0),
+    "warmup_share": Known("float", low=0.0, high=1.0),
+    "decay_rate": Known("float", low=0.0, high=1.0),
+    "decay_epochs": Known("float", low=1.0),
+    "staircase": Known("bool"),
+    "start_factor": Known("float", low=0.0, high=1.0),
+    "final_factor": Known("float", low=0.0, high=1.0),
+    "final_share": Known("float", low=0.0, high=1.0),
+}
+
+# Which of these each schedule has.
+SCHEDULE_TAKES: Mapping[str, frozenset[str]] = {
+    name: frozenset(own)
+    for name, own in {
+        "constant": ("warmup_epochs", "warmup_share"),
+        "exponential": ("warmup_epochs", "warmup_share", "decay_rate", "decay_epochs", "staircase"),
+        "piecewise": ("warmup_epochs", "warmup_share"),
+        "one_cycle": ("start_factor", "final_factor", "final_share"),
+        "cosine": ("warmup_epochs", "warmup_share", "final_factor"),
+    }.items()
+}
+
+# Of neuroevolution; ``spec.methods`` says what each means, and its default.
+EVOLUTION_PARAMETERS: Mapping[str, Known] = {
+    "population": Known("int", low=2),
+    "parents": Known("int", low=1),
+    "sigma": Known("float", low=0.0),
+}
+
 TRAINING_PARAMETERS: Mapping[str, Known] = {
     "batch_size": Known("int", default=32, low=1),
+    **SCHEDULE_PARAMETERS,
+    **EVOLUTION_PARAMETERS,
 }
 
 OPTIMIZER_PARAMETERS: Mapping[str, Known] = {
@@ -91,7 +127,8 @@ OPTIMIZER_TAKES: Mapping[str, frozenset[str]] = {
     }.items()
 }
 
-_MLP: Mapping[str, Known] = {
+# Of hidden layers, and of the output layer beside them.
+HIDDEN_PARAMETERS: Mapping[str, Known] = {
     "n_hidden": Known("int", default=1, low=0),
     "n_neurons": Known("int", default=30, low=1),
     "activation": Known("name", default="relu", names=ACTIVATIONS),
@@ -101,14 +138,61 @@ _MLP: Mapping[str, Known] = {
     "batch_norm": Known("bool", default=False),
 }
 
-FAMILIES: Mapping[str, Mapping[str, Known]] = {"mlp": _MLP}
+LINEAR_PARAMETERS: Mapping[str, Known] = {
+    "initializer": HIDDEN_PARAMETERS["initializer"],
+    "l1": Known("float", default=0.0, low=0.0),
+    "l2": HIDDEN_PARAMETERS["l2"],
+}
+
+WIDE_DEEP_PARAMETERS: Mapping[str, Known] = {
+    **HIDDEN_PARAMETERS,
+    "n_hidden": Known("int", default=1, low=1),
+    "aux_weight": Known("float", default=0.0, low=0.0, high=0.99),
+}
+
+RESIDUAL_PARAMETERS: Mapping[str, Known] = {
+    "n_blocks": Known("int", default=2, low=1),
+    **{name: known for name, known in HIDDEN_PARAMETERS.items() if name != "n_hidden"},
+}
+
+CNN_PARAMETERS: Mapping[str, Known] = {
+    "n_conv": Known("int", default=2, low=1),
+    "filters": Known("int", default=32, low=1),
+    **HIDDEN_PARAMETERS,
+    "n_hidden": WIDE_DEEP_PARAMETERS["n_hidden"],
+}
+
+# The networks that the family ``auto`` chooses from, and what each of them takes.
+AUTO = "auto"
+ARCHITECTURES: Mapping[str, Mapping[str, Known]] = {
+    "linear": LINEAR_PARAMETERS,
+    "mlp": HIDDEN_PARAMETERS,
+    "residual": RESIDUAL_PARAMETERS,
+    "wide_deep": WIDE_DEEP_PARAMETERS,
+    "cnn": CNN_PARAMETERS,
+}
+IMAGES_ONLY = "cnn"
+
+FAMILIES: Mapping[str, Mapping[str, Known]] = {
+    "linear": LINEAR_PARAMETERS,
+    "mlp": HIDDEN_PARAMETERS,
+    "wide_deep": WIDE_DEEP_PARAMETERS,
+    AUTO: {
+        "architecture": Known("name", names=tuple(ARCHITECTURES)),
+        **{name: known for own in ARCHITECTURES.values() for name, known in own.items()},
+    },
+}
+# Keys of the model section that choose columns, and the family whose they are.
+COLUMN_KEYS = ("wide", "deep")
+COLUMN_FAMILY = "wide_deep"
 
 # What may change while a trial trains, without another program: coefficients of the optimiser and of the family.
 MUTABLE_PARAMETERS = (
-    "learning_rate", "momentum", "rho", "beta_1", "beta_2", "epsilon", "weight_decay", "clipnorm", "dropout", "l2",
+    "learning_rate", "momentum", "rho", "beta_1", "beta_2", "epsilon", "weight_decay", "clipnorm", "dropout",
+    "l1", "l2",
 )  # fmt: skip
 # Those for which a family's model has a part of its own when they are over 0, and none at 0.
-GATING_PARAMETERS = ("dropout", "l2")
+GATING_PARAMETERS = ("dropout", "l1", "l2")
 
 _PER_LAYER = re.compile(r"n_neurons_([1-9][0-9]*)")
 
@@ -119,9 +203,14 @@ def layer_of(name: str) -> int | None:
     return int(match.group(1)) if match else None
 
 
+def has_layer_widths(family: str) -> bool:
+    """Whether each hidden layer may have a width of its own; of several architectures one width must do for all."""
+    return "n_neurons" in FAMILIES[family] and family != AUTO
+
+
 def family_parameter(family: str, name: str) -> Known | None:
     """What a family makes of a parameter, None when it does not know the name."""
-    if layer_of(name) is not None and "n_neurons" in FAMILIES[family]:
+    if layer_of(name) is not None and has_layer_widths(family):
         return FAMILIES[family]["n_neurons"]
     return FAMILIES[family].get(name) or OPTIMIZER_PARAMETERS.get(name) or TRAINING_PARAMETERS.get(name)
 
@@ -139,7 +228,7 @@ def mutable_parameters(family: str | None, taken: Collection[str] = ()) -> tuple
         taken: names that the user's builder takes itself, so that only it knows what they do.
     """
     if family is not None:
-        return MUTABLE_PARAMETERS
+        return tuple(name for name in MUTABLE_PARAMETERS if family_parameter(family, name) is not None)
     return tuple(name for name in MUTABLE_PARAMETERS if name in OPTIMIZER_PARAMETERS and name not in taken)
 
 

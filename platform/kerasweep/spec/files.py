@@ -11,7 +11,7 @@ import difflib
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kerasweep.errors import Problem
@@ -66,9 +66,9 @@ def check_files(data: DataSpec, directory: Path) -> Iterator[Problem]:
 
 
 def _not_a_file(path: Path, given: Path) -> str | None:
-    if path.is_file():
+    if os.path.isfile(path):
         return None
-    received = f"the directory {str(given)!r}" if path.is_dir() else repr(str(given))
+    received = f"the directory {str(given)!r}" if os.path.isdir(path) else repr(str(given))
     return f"a data file must exist. Received: {received}"
 
 
@@ -79,9 +79,11 @@ def _check_archive(path: Path) -> Iterator[Problem]:
     except (zipfile.BadZipFile, OSError) as error:
         yield Problem(f"{path.name} must be a NumPy archive. Received: {error}", ("data", "npz"))
         return
-    if "y" not in arrays or not {"x", "X"} & set(arrays):
+    forms = ({"x", "y"}, {"X", "y"}, {"x_train", "y_train", "x_test", "y_test"})
+    if not any(form <= set(arrays) for form in forms):
         received = ", ".join(arrays[:_SHOWN_COLUMNS]) or "no arrays"
-        yield Problem(f"{path.name} must hold the arrays x (or X) and y. Received: {received}", ("data", "npz"))
+        rule = f"{path.name} must hold the arrays x (or X) and y, or x_train, y_train, x_test and y_test"
+        yield Problem(f"{rule}. Received: {received}", ("data", "npz"))
 
 
 def _check_table(path: Path, data: DataSpec) -> Iterator[Problem]:
@@ -93,17 +95,29 @@ def _check_table(path: Path, data: DataSpec) -> Iterator[Problem]:
     if repeated := [name for name, count in Counter(columns).items() if count > 1]:
         message = f"the columns of {path.name} must have different names. Received: {repeated[0]!r} twice"
         yield Problem(message, ("data", "csv"))
-    targets = [data.target] if isinstance(data.target, str) else data.target or []
-    for key, names in (("target", targets), ("features", data.features or []), ("categorical", data.categorical)):
-        for position, name in enumerate(names):
-            place = ("data", key) if isinstance(getattr(data, key), str) else ("data", key, position)
+    targets = data.targets
+    weights = [] if data.weights is None else [data.weights]
+    outputs = data.outputs if isinstance(data.outputs, Mapping) else {}
+    named: dict[tuple[str, ...], str | list[str] | None] = {
+        ("target",): data.target,
+        **{("outputs", name): of_output for name, of_output in outputs.items()},
+        ("weights",): data.weights,
+        ("features",): data.features,
+        ("categorical",): data.categorical,
+    }
+    for (key, *below), given in named.items():
+        for position, name in enumerate([given] if isinstance(given, str) else given or []):
+            place: tuple[str | int, ...] = ("data", key, *below)
+            place = place if isinstance(given, str) else (*place, position)
             if name not in columns:
                 yield Problem(_unknown_column(name, columns, path.name), place)
-            elif key != "target" and name in targets:
+            elif key not in ("target", "outputs") and name in targets:
                 yield Problem(f"{key} must not name a target. Received: {name!r}", place)
+            elif key in ("features", "categorical") and name in weights:
+                yield Problem(f"{key} must not name the column of weights. Received: {name!r}", place)
             elif key == "categorical" and data.features is not None and name not in data.features:
                 yield Problem(f"categorical must name features. Received: {name!r}", place)
-    if data.features == [] or not set(columns) - set(targets):
+    if data.features == [] or not set(columns) - {*targets, *weights}:
         where = ("data", "csv") if data.features is None else ("data", "features")
         yield Problem("there must be at least one feature beside the target. Received: none", where)
 

@@ -17,8 +17,16 @@ from kerasweep.spec import overrides as setting
 from kerasweep.spec.checks import Functions, Sections, check
 from kerasweep.spec.document import Node, from_python, parse, read_text
 from kerasweep.spec.files import leaves_project, located
-from kerasweep.spec.parameters import Parameter, SpaceSpec, condition_problems
-from kerasweep.spec.pipeline import DataSpec, ModelSpec, PipelineSpec, ResourcesSpec, SearchSpec, TrainingSpec
+from kerasweep.spec.parameters import Parameter, SpaceSpec, space_problems
+from kerasweep.spec.pipeline import (
+    DataSpec,
+    ModelSpec,
+    PipelineSpec,
+    ResourcesSpec,
+    RetrainSpec,
+    SearchSpec,
+    TrainingSpec,
+)
 from kerasweep.spec.translation import Finding, translate
 
 _PIPELINE, _SPACE = "a pipeline file", "a space file"
@@ -50,6 +58,10 @@ class LoadedPipeline:
         """
         return self._root.place_of(where).problem(message, where)
 
+    def placed(self, error: SpecError) -> SpecError:
+        """What was found wrong without the file at hand, such as columns that the data does not have, with places."""
+        return SpecError([each if each.file else self.problem(each.message, *each.path) for each in error.problems])
+
 
 def load_pipeline(path: str | Path, overrides: Sequence[str] = ()) -> LoadedPipeline:
     """Reads and checks a pipeline file.
@@ -74,6 +86,7 @@ def pipeline_from_mapping(
     mapping: Mapping[str, object],
     directory: str | Path,
     *,
+    overrides: Sequence[str] = (),
     functions: Functions = MappingProxyType({}),
 ) -> LoadedPipeline:
     """Checks a pipeline that is written in Python, with the keys of a pipeline file.
@@ -81,6 +94,7 @@ def pipeline_from_mapping(
     Args:
         mapping: what a pipeline file would hold. ``space`` may be the path of a file here too.
         directory: from which relative paths count.
+        overrides: ``path.to.key=value`` each, applied in order before anything is checked.
         functions: those at hand among the functions that the mapping names (``model.builder``, ``data.python``), by
             that name. No source is looked for, and the function's own signature counts; None leaves it unchecked.
 
@@ -88,7 +102,8 @@ def pipeline_from_mapping(
         SpecError: with every rule that is broken; without places, except in a space that is a file.
     """
     directory = Path(directory).resolve()
-    root, spec = _validated(from_python(mapping), _Reader(directory, str(directory)), functions)
+    reader = _Reader(directory, str(directory))
+    root, spec = _validated(setting.apply(from_python(mapping), overrides, reader.space), reader, functions)
     return LoadedPipeline(spec, "", None, directory, root)
 
 
@@ -104,7 +119,7 @@ def load_space(path: str | Path) -> SpaceSpec:
     problems = list(validation.problems)
     if not isinstance(validation.value, SpaceSpec):
         parameters, invalid = _right_parameters(validation.repaired)
-        problems += _below(("parameters",), condition_problems(parameters or {}, invalid))
+        problems += _below(("parameters",), space_problems(parameters or {}, invalid))
     if problems or reader.problems or not isinstance(validation.value, SpaceSpec):
         raise SpecError(_in_order([*reader.problems, *validation.placed(root, problems)]))
     return validation.value
@@ -140,7 +155,7 @@ class _Reader:
         if message := leaves_project(given, self.directory):
             raise SpecError([node.place.problem(message, ("space",))])
         path = located(given, self.directory)
-        if not path.is_file():
+        if not os.path.isfile(path):  # false for any name, where Path.is_file raises for one that is too long
             message = f"space must be a mapping or the path of a file. Received: {given!r}, which is no file"
             raise SpecError([node.place.problem(message, ("space",))])
         shown = os.path.normpath(os.path.join(self._shown, given))
@@ -166,7 +181,7 @@ def _validated(root: Node, reader: _Reader, functions: Functions) -> tuple[Node,
     else:
         sections = _right_sections(validation.repaired)
         if sections.parameters is not None:
-            found = condition_problems(sections.parameters, sections.invalid)
+            found = space_problems(sections.parameters, sections.invalid)
             problems += _below(("space", "parameters"), found)
     problems += check(sections, reader.directory, functions)
     if problems or reader.problems or not isinstance(validation.value, PipelineSpec):
@@ -258,6 +273,7 @@ def _right_sections(root: Node) -> Sections:
     """The sections that are right by themselves."""
     space = root.child("space")
     spaceless = space is None or space.value is None
+    retrain = root.child("retrain")
     parameters, invalid = _right_parameters(space) if space is not None and not spaceless else ({}, frozenset[str]())
     return Sections(
         data=_right(DataSpec, root.child("data")),
@@ -265,6 +281,8 @@ def _right_sections(root: Node) -> Sections:
         search=_right(SearchSpec, root.child("search")),
         training=_right(TrainingSpec, root.child("training")),
         resources=_right(ResourcesSpec, root.child("resources")),
+        retrain=_right(RetrainSpec, retrain),
+        delivers_trials=retrain is not None and retrain.value is None,
         parameters=parameters,
         invalid=invalid,
         spaceless=spaceless,

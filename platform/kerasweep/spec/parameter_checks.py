@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
@@ -10,17 +11,31 @@ from itertools import count
 from kerasweep.errors import Problem, one_of
 from kerasweep.spec.builders import Signature
 from kerasweep.spec.families import (
+    ARCHITECTURES,
+    AUTO,
     FAMILIES,
     OPTIMIZER_PARAMETERS,
     OPTIMIZER_TAKES,
-    OPTIMIZERS,
     TRAINING_PARAMETERS,
     Known,
     family_names,
     family_parameter,
+    has_layer_widths,
     layer_of,
 )
-from kerasweep.spec.parameters import Choice, Fixed, Float, Int, Parameter, Value, admits, among, pinned
+from kerasweep.spec.parameters import (
+    FOUND_PARAMETER,
+    Choice,
+    Find,
+    Fixed,
+    Float,
+    Int,
+    Parameter,
+    Value,
+    admits,
+    among,
+    pinned,
+)
 
 # What a user's builder may ask for by name besides its hyperparameters; the data answers.
 FACTS = ("input_shape", "n_outputs", "output_activation")
@@ -101,7 +116,9 @@ def check_family(family: str, settings: Settings) -> Iterator[Problem]:
         else:
             yield from _illegal(name, known, parameter, settings)
     yield from check_optimizer(settings)
-    if "n_neurons" in FAMILIES[family]:
+    if family == AUTO:
+        yield from _check_architectures(settings)
+    elif has_layer_widths(family):
         yield from _check_layers(family, settings)
 
 
@@ -141,6 +158,23 @@ def check_builder(name: str, signature: Signature, settings: Settings, complete:
             yield Problem(message, settings.path(needed, "when"))
 
 
+@dataclass(frozen=True)
+class Switch:
+    """A parameter by whose value others have a meaning or none.
+
+    Attributes:
+        name: of the parameter.
+        what: its value is, for messages.
+        takes: value -> the parameters that it gives a meaning.
+        possible: the values that trials can have.
+    """
+
+    name: str
+    what: str
+    takes: Mapping[str, Collection[str]]
+    possible: Sequence[str]
+
+
 def check_optimizer(settings: Settings, taken: Collection[str] = ()) -> Iterator[Problem]:
     """An optimiser's own parameters are active only with optimisers that have them.
 
@@ -150,31 +184,61 @@ def check_optimizer(settings: Settings, taken: Collection[str] = ()) -> Iterator
     """
     if "optimizer" in settings.invalid:
         return
-    everything = settings.all
-    possible = _possible_optimizers(everything)
-    for name in everything:
-        if name in taken or name not in OPTIMIZER_PARAMETERS or name == "optimizer":
+    possible = possible_values(settings, "optimizer", OPTIMIZER_PARAMETERS["optimizer"])
+    names = [name for name in OPTIMIZER_PARAMETERS if name not in taken and name != "optimizer"]
+    yield from check_switch(Switch("optimizer", "an optimizer", OPTIMIZER_TAKES, possible), names, settings)
+    momentum = "momentum" in {*settings.all, *settings.invalid}
+    if "nesterov" in names and "nesterov" in settings.all and not momentum:
+        active = settings.compatible("nesterov", "optimizer", possible)
+        if all("nesterov" in OPTIMIZER_TAKES[str(each)] for each in active):
+            yield Problem("nesterov needs momentum. Received: nesterov without it", settings.path("nesterov"))
+
+
+def possible_architectures(settings: Settings) -> list[str]:
+    """The architectures of the family ``auto`` that trials can have."""
+    if "architecture" not in settings.all:
+        return []
+    return possible_values(settings, "architecture", FAMILIES[AUTO]["architecture"])
+
+
+def _check_architectures(settings: Settings) -> Iterator[Problem]:
+    """Every trial has an architecture, and a parameter is active only with architectures that have it."""
+    if "architecture" in settings.invalid:
+        return
+    if "architecture" not in settings.all:
+        rule = f"the {AUTO} family needs an architecture, a choice of {', '.join(ARCHITECTURES)} in the space"
+        yield Problem(f"{rule}. Received: none", ("space", "parameters"))
+        return
+    if settings.all["architecture"].when:
+        message = "architecture must not have a condition, as every trial needs one. Received: a condition"
+        yield Problem(message, settings.path("architecture", "when"))
+        return
+    switch = Switch("architecture", "an architecture", ARCHITECTURES, possible_architectures(settings))
+    names = [name for name in FAMILIES[AUTO] if name != "architecture"]
+    yield from check_switch(switch, names, settings)
+
+
+def check_switch(switch: Switch, names: Sequence[str], settings: Settings) -> Iterator[Problem]:
+    """Of these parameters, those that can be active where the switch gives them no meaning."""
+    for name in names:
+        if name not in settings.all:
             continue
-        owners = [each for each in possible if name in OPTIMIZER_TAKES[each]]
-        strangers = [
-            each for each in settings.compatible(name, "optimizer", possible) if name not in OPTIMIZER_TAKES[str(each)]
-        ]
+        owners = [each for each in switch.possible if name in switch.takes[each]]
+        compatible = settings.compatible(name, switch.name, switch.possible)
+        strangers = [each for each in compatible if name not in switch.takes[str(each)]]
         if not strangers:
-            if name == "nesterov" and "momentum" not in {*everything, *settings.invalid}:
-                yield Problem("nesterov needs momentum. Received: nesterov without it", settings.path(name))
             continue
-        having = [each for each in OPTIMIZERS if name in OPTIMIZER_TAKES[each]]
+        having = [each for each, taken in switch.takes.items() if name in taken]
         received = f"Received: {name} with {', '.join(map(str, strangers))}"
-        condition = f"when: {{optimizer: [{', '.join(owners)}]}}"
+        condition = f"when: {{{switch.name}: [{', '.join(owners)}]}}"
+        rule = f"{name} must be active only with {switch.what} that has it"
         if not owners:
-            message = f"{name} needs one of the optimizers {', '.join(having)}. {received}"
+            message = f"{name} needs one of the {switch.name}s {', '.join(having)}. {received}"
         elif name in settings.parameters:
-            message = f"{name} must be active only with an optimizer that has it: add {condition}. {received}"
+            message = f"{rule}: add {condition}. {received}"
         else:
             in_space = f"{name}: {{type: fixed, value: {_yaml(settings.fixed[name])}, {condition}}}"
-            message = (
-                f"{name} must be active only with an optimizer that has it: put {in_space} into the space. {received}"
-            )
+            message = f"{rule}: put {in_space} into the space. {received}"
         yield Problem(message, settings.path(name))
 
 
@@ -182,15 +246,32 @@ def _yaml(value: Value) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _possible_optimizers(everything: Mapping[str, Parameter]) -> list[str]:
-    default = str(OPTIMIZER_PARAMETERS["optimizer"].default)
-    parameter = everything.get("optimizer")
+def possible_values(settings: Settings, name: str, known: Known) -> list[str]:
+    """The values of a parameter that names something that trials can have, in the order of its names."""
+    parameter = settings.all.get(name)
     if parameter is None:
-        return [default]
+        return [str(known.default)]
     values = _values(parameter) or []
     if parameter.when:
-        values = [*values, default]
-    return [value for value in OPTIMIZERS if value in values]
+        values = [*values, str(known.default)]
+    return [value for value in known.names if value in values]
+
+
+def largest(parameter: Parameter) -> float:
+    """The largest number that a parameter can be; 0 if it can be none."""
+    return max(_ends(parameter), default=0.0)
+
+
+def smallest(parameter: Parameter) -> float:
+    """The smallest number that a parameter can be; infinite if it can be none."""
+    return min(_ends(parameter), default=math.inf)
+
+
+def _ends(parameter: Parameter) -> list[float]:
+    """Numbers that a parameter can be, of a range its ends."""
+    if isinstance(parameter, Float | Int):
+        return [float(parameter.min), float(parameter.max)]
+    return [float(value) for value in _values(parameter) or [] if isinstance(value, int | float)]
 
 
 def _values(parameter: Parameter) -> list[Value] | None:
@@ -203,6 +284,8 @@ def _values(parameter: Parameter) -> list[Value] | None:
 def _illegal(name: str, known: Known, parameter: Parameter, settings: Settings) -> Iterator[Problem]:
     """Values or bounds of a parameter that the model cannot take."""
     values: list[tuple[tuple[str | int, ...], Value]]
+    if isinstance(parameter, Find) and name != FOUND_PARAMETER:
+        return  # the space as a whole has been told
     if isinstance(parameter, Choice):
         values = [(("values", position), value) for position, value in enumerate(parameter.values)]
     elif isinstance(parameter, Fixed):

@@ -18,6 +18,9 @@ from kerasweep.errors import Problem, one_of
 from kerasweep.spec.base import Frozen, RuleError, broken
 
 Value = StrictBool | StrictInt | StrictFloat | StrictStr
+# The only parameter that a trial can find by itself, and the fewest steps in which it can.
+FOUND_PARAMETER = "learning_rate"
+FEWEST_TEST_STEPS = 40
 Condition = dict[str, list[Value]]
 
 
@@ -130,7 +133,34 @@ class Fixed(_Parameter):
     value: Value = Field(description="What it is.")
 
 
-Parameter = Annotated[Float | Int | Choice | Fixed, Field(discriminator="type")]
+class Find(_Parameter):
+    """A learning rate that every trial finds before it trains, by a range test (Smith 2017); nothing searches it."""
+
+    type: Literal["find"] = "find"
+    min: StrictFloat = Field(1e-5, description="The rate of the test's first step.")
+    max: StrictFloat = Field(10.0, description="The rate of its last step.")
+    steps: StrictInt = Field(300, description="Mini-batches from the first to the last, in equal ratios of the rate.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Find:
+        problems = []
+        if not 0 < self.min < self.max < math.inf:
+            message = f"0 < min < max must hold for rates to test. Received: min={self.min:g}, max={self.max:g}"
+            problems.append(Problem(message, ("min",)))
+        if self.steps < FEWEST_TEST_STEPS:
+            message = f"a range test needs at least {FEWEST_TEST_STEPS} steps. Received: {self.steps}"
+            problems.append(Problem(message, ("steps",)))
+        if problems:
+            raise RuleError(*problems)
+        return self
+
+    def applies(self, params: Mapping[str, Value]) -> bool:
+        """Whether its condition holds in a configuration."""
+        return all(switch in params and among(params[switch], values) for switch, values in self.when.items())
+
+
+Searchable = Float | Int | Choice | Fixed
+Parameter = Annotated[Searchable | Find, Field(discriminator="type")]
 
 
 class SpaceSpec(Frozen):
@@ -151,15 +181,15 @@ class SpaceSpec(Frozen):
     @model_validator(mode="after")
     def _conditions(self) -> SpaceSpec:
         problems = [
-            Problem(problem.message, ("parameters", *problem.path)) for problem in condition_problems(self.parameters)
+            Problem(problem.message, ("parameters", *problem.path)) for problem in space_problems(self.parameters)
         ]
         if problems:
             raise RuleError(*problems)
         return self
 
 
-def condition_problems(parameters: Mapping[str, Parameter], invalid: Collection[str] = ()) -> Iterator[Problem]:
-    """Conditions that no configuration can meet.
+def space_problems(parameters: Mapping[str, Parameter], invalid: Collection[str] = ()) -> Iterator[Problem]:
+    """Conditions that no configuration can meet, and what no range test can find.
 
     Args:
         parameters: the valid parameters of a space.
@@ -170,6 +200,10 @@ def condition_problems(parameters: Mapping[str, Parameter], invalid: Collection[
     """
     yield from _unreachable(parameters, invalid)
     yield from _cycles(parameters)
+    for name, parameter in parameters.items():
+        if isinstance(parameter, Find) and name != FOUND_PARAMETER:
+            message = f"only {FOUND_PARAMETER} can be found by a range test. Received: {name}"
+            yield Problem(message, (name, "type"))
 
 
 def _unreachable(parameters: Mapping[str, Parameter], invalid: Collection[str]) -> Iterator[Problem]:
@@ -180,6 +214,12 @@ def _unreachable(parameters: Mapping[str, Parameter], invalid: Collection[str]) 
             path = (name, "when", other)
             if other not in parameters:
                 yield Problem(one_of("a condition's parameter", other, [*parameters, *invalid]), path)
+                continue
+            if isinstance(parameters[other], Find):
+                message = (
+                    f"a condition must name what is known before a trial begins. Received: {other}, which is found"
+                )
+                yield Problem(message, path)
                 continue
             for position, value in enumerate(values):
                 if not admits(parameters[other], value):
@@ -203,11 +243,13 @@ def among(value: Value, values: Collection[Value]) -> bool:
 
 
 def admits(parameter: Parameter, value: Value) -> bool:
-    """Whether a parameter can take this value (its condition aside)."""
+    """Whether a parameter can take this value (its condition aside); what is to be found may also be held at one."""
     if isinstance(parameter, Fixed):
         return among(value, [parameter.value])
     if isinstance(parameter, Choice):
         return among(value, parameter.values)
+    if isinstance(parameter, Find):
+        return not isinstance(value, bool | str) and value > 0
     if isinstance(value, bool | str) or not parameter.min <= value <= parameter.max:
         return False
     if isinstance(parameter, Int) and value != int(value):
@@ -218,7 +260,9 @@ def admits(parameter: Parameter, value: Value) -> bool:
 
 
 def pinned(parameters: Mapping[str, Parameter], values: Mapping[str, Value]) -> dict[str, Parameter]:
-    """A space with some of its parameters held at a value; what can then never be active is left out.
+    """A space with some of its parameters held at a value.
+
+    What can then never be active is left out, and so is what a condition names that its switch can no longer be.
 
     Args:
         parameters: of the space.
@@ -236,5 +280,11 @@ def pinned(parameters: Mapping[str, Parameter], values: Mapping[str, Value]) -> 
             if other not in space or not any(admits(space[other], value) for value in wanted)
         ]
         if not out_of_reach:
-            return space
+            return {name: _with_conditions_left(parameter, space) for name, parameter in space.items()}
         space = {name: parameter for name, parameter in space.items() if name not in out_of_reach}
+
+
+def _with_conditions_left(parameter: Parameter, space: Mapping[str, Parameter]) -> Parameter:
+    """A parameter whose conditions name only what their switches can be."""
+    left = {other: [each for each in wanted if admits(space[other], each)] for other, wanted in parameter.when.items()}
+    return parameter if left == parameter.when else parameter.model_copy(update={"when": left})

@@ -7,7 +7,6 @@ These classes check each section by itself. What takes several sections, files o
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,6 +15,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    StrictBool,
     StrictFloat,
     StrictInt,
     field_validator,
@@ -24,52 +24,29 @@ from pydantic import (
 
 from kerasweep.errors import Problem, one_of
 from kerasweep.records import Direction, Objective
-from kerasweep.spec.base import Frozen, RuleError, broken
+from kerasweep.spec.base import Frozen, RuleError, broken, named
+from kerasweep.spec.families import COLUMN_FAMILY, COLUMN_KEYS
+from kerasweep.spec.learning_rates import ConstantRate, RateSchedule
+from kerasweep.spec.methods import Gradient, TrainingMethod
 from kerasweep.spec.parameters import SpaceSpec, Value, pinned
 from kerasweep.spec.schedulers import AutoScheduler, SchedulerSpec
 from kerasweep.spec.searchers import AutoSearch, SearcherSpec
+from kerasweep.spec.several import own_problems
+from kerasweep.spec.values import (
+    Auto,
+    ClassReference,
+    Column,
+    Count,
+    Fraction,
+    Name,
+    Reference,
+    Seconds,
+    Seed,
+    Weight,
+    checked_board,
+    checked_source,
+)
 from kerasweep.spec.vocabulary import DATASETS, EXPORT_FORMATS, Task, known_direction, objective_metrics
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_DURATION = re.compile(r"(?:([0-9]{1,6})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9})s)?")
-_REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
-
-
-def _checked_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise ValueError(
-            "a name must start with a letter or digit and hold only letters, digits, '.', '_' and '-' "
-            f"(at most 100). Received: {name!r}"
-        )
-    return name
-
-
-Name = Annotated[str, BeforeValidator(lambda v: _checked_name(v) if isinstance(v, str) else v)]
-
-
-def _seconds(value: object) -> object:
-    """``90``, ``"90s"``, ``"30m"``, ``"1h30m"`` or ``"2d"`` as seconds."""
-    if not isinstance(value, str):
-        return value
-    match = _DURATION.fullmatch(value.replace(" ", ""))
-    if not value.strip() or match is None:
-        raise ValueError(f"a duration must look like 90s, 30m, 1h30m or 2d. Received: {value!r}")
-    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
-
-
-def _checked_reference(reference: str) -> str:
-    if not _REFERENCE.fullmatch(reference):
-        raise ValueError(f"a function must be named as module:function. Received: {reference!r}")
-    return reference
-
-
-Seconds = Annotated[StrictFloat, BeforeValidator(_seconds), Field(gt=0)]
-Seed = Annotated[StrictInt, Field(ge=0, le=2**32 - 1)]
-Count = Annotated[StrictInt, Field(ge=1)]
-Auto = Literal["auto"]
-Fraction = Annotated[StrictFloat, Field(gt=0, lt=1)]
-Reference = Annotated[str, AfterValidator(_checked_reference)]
 
 
 class DataSpec(Frozen):
@@ -77,14 +54,26 @@ class DataSpec(Frozen):
 
     name: str | None = Field(None, description="A bundled or well-known dataset.")
     csv: Path | None = Field(None, description="A CSV file with a header line.")
-    npz: Path | None = Field(None, description="A NumPy archive with the arrays x (or X) and y.")
-    python: Reference | None = Field(None, description="module:function that returns (x, y).")
+    npz: Path | None = Field(None, description="A NumPy archive with the arrays x (or X) and y, and w for weights.")
+    python: Reference | None = Field(None, description="module:function that returns (x, y) or (x, y, weights).")
     target: str | list[str] | None = Field(None, description="The target column or columns of a CSV file.")
     features: list[str] | None = Field(
-        None, description="The columns of a CSV file to use; all but the target if left out."
+        None, description="The columns of a CSV file to use; all but the target and the weights if left out."
     )
     categorical: list[str] = Field([], description="Numeric columns of a CSV file to treat as categories.")
-    task: Task | Auto = Field("auto", description="What the target is; asked for when it cannot be told.")
+    weights: str | None = Field(
+        None, description="The column of a CSV file that says how much each row weighs in the training loss."
+    )
+    inputs: dict[str, list[Column]] | None = Field(
+        None, description="Builders only: the columns, by name or position, that each input of the model takes."
+    )
+    outputs: dict[str, str | list[str]] | list[str] | None = Field(
+        None,
+        description="Builders only: the model's outputs, which all learn the target; or a CSV file's target of each.",
+    )
+    task: Task | Auto | dict[str, Task] = Field(
+        "auto", description="What the target is, or that of each output; asked for when it cannot be told."
+    )
     preprocess: Literal["auto", "none"] = Field(
         "auto",
         description="auto: standardise, encode and fill in inside the model; none: the model gets the raw arrays.",
@@ -108,13 +97,22 @@ class DataSpec(Frozen):
                 f"data needs exactly one of name, csv, npz, python. Received: {', '.join(given) or 'none'}"
             )
         if self.csv is None:
-            strays = [key for key in ("target", "features", "categorical") if getattr(self, key)]
+            strays = [key for key in ("target", "features", "categorical", "weights") if getattr(self, key)]
             if strays:
-                message = f"target, features and categorical belong to csv data only. Received: {given[0]} data"
+                rule = "target, features, categorical and weights belong to csv data only"
+                message = f"{rule}. Received: {given[0]} data"
                 raise RuleError(*(Problem(message, (key,)) for key in strays))
-        elif not self.target:
+        elif not self.targets:
             raise ValueError("csv data needs a target column. Received: none")
+        if problems := list(own_problems(self)):
+            raise RuleError(*problems)
         return self
+
+    @property
+    def targets(self) -> list[str]:
+        """The columns of a CSV file that are to be predicted, each once."""
+        given = self.outputs.values() if isinstance(self.outputs, Mapping) else [self.target or []]
+        return list(dict.fromkeys(name for each in given for name in ([each] if isinstance(each, str) else each)))
 
     @property
     def source(self) -> str:
@@ -122,12 +120,35 @@ class DataSpec(Frozen):
         return self.name or self.python or (self.csv or self.npz or Path("?")).name
 
 
+class InitialWeightsSpec(Frozen):
+    """Transfer learning: the first layers start from the weights of a model that was trained before."""
+
+    from_: Annotated[str, AfterValidator(checked_source)] = Field(
+        alias="from",
+        description="models:/NAME@ALIAS or models:/NAME/VERSION of the registry; STUDY, its winner; STUDY/trials/N.",
+    )
+    layers: Count = Field(description="How many layers with weights, from the input on.")
+    freeze: Annotated[StrictInt, Field(ge=0)] | Literal["all"] = Field(
+        0, description="Epochs in which these layers stay as they are before they train with the others; or all."
+    )
+
+
 class ModelSpec(Frozen):
     """A built-in family, or the user's own builder; exactly one."""
 
-    family: Literal["mlp"] | None = Field(None, description="A built-in model family.")
+    family: Literal["linear", "mlp", "wide_deep", "auto"] | None = Field(None, description="A built-in model family.")
     builder: Reference | None = Field(
         None, description="module:function that returns a Keras model, or KerasTuner's function of hp or HyperModel."
+    )
+    wide: list[Column] | None = Field(
+        None, description="wide_deep only: columns, by name or position, that go straight to the output; null: all."
+    )
+    deep: list[Column] | None = Field(
+        None, description="wide_deep only: columns that go through the hidden layers; null: all."
+    )
+
+    initial_weights: InitialWeightsSpec | None = Field(
+        None, description="Transfer learning: the first layers start from a trained model's weights."
     )
 
     @model_validator(mode="after")
@@ -135,6 +156,15 @@ class ModelSpec(Frozen):
         given = [key for key in ("family", "builder") if getattr(self, key) is not None]
         if len(given) != 1:
             raise ValueError(f"model needs exactly one of family, builder. Received: {' and '.join(given) or 'none'}")
+        chosen = [key for key in COLUMN_KEYS if getattr(self, key) is not None]
+        if self.family != COLUMN_FAMILY and chosen:
+            message = f"{' and '.join(COLUMN_KEYS)} belong to the family {COLUMN_FAMILY} only. Received: "
+            raise RuleError(*(Problem(message + (self.family or "a builder"), (key,)) for key in chosen))
+        empty = [key for key in chosen if not getattr(self, key)]
+        if empty:
+            raise RuleError(
+                *(Problem(f"{key} must choose a column, or be null for all. Received: none", (key,)) for key in empty)
+            )
         return self
 
 
@@ -176,7 +206,10 @@ class SearchSpec(Frozen):
     )
     points: list[dict[str, Value]] = Field([], description="Configurations to try first; what one leaves out is drawn.")
     warm_start: list[str] = Field([], description="Earlier studies of the store to learn from, by name or id.")
-    trials: StrictInt = Field(50, ge=1, description="How many configurations are tried at most.")
+    folds: StrictInt | None = Field(
+        None, ge=2, description="Every trial is cross-validated with so many folds; null: one validation split."
+    )
+    trials: StrictInt = Field(50, ge=1, le=100_000, description="How many configurations are tried at most.")
     max_epochs: StrictInt = Field(30, ge=1, description="How long one trial trains at most.")
     time_limit: Seconds | None = Field(None, description="Of the search, e.g. 30m; running trials are ended and count.")
     seed: Seed = Field(42, description="Of initial weights, shuffling, dropout and the searcher.")
@@ -189,13 +222,42 @@ class EarlyStopping(Frozen):
     min_delta: StrictFloat = Field(0.0, ge=0, description="The least change of the objective that is an improvement.")
 
 
+class CallbackSpec(Frozen):
+    """A Keras callback of the user's own; ``module:Class`` is short for one without arguments."""
+
+    name: ClassReference = Field(description="module:Class of a subclass of keras.callbacks.Callback.")
+    args: dict[str, Value | list[Value] | None] = Field({}, description="What its class is called with, by name.")
+
+
 class TrainingSpec(Frozen):
     """What is the same for every trial. The best weights are always kept."""
 
+    class_weight: Literal["balanced"] | dict[str, Weight] | None = Field(
+        None,
+        description="How much rows of each class weigh in the training loss; balanced: all classes the same in sum.",
+    )
+    method: TrainingMethod = Field(
+        Gradient(), description="How networks are trained: gradient or neuroevolution; a name, or a name with options."
+    )
     early_stopping: EarlyStopping | None = Field(EarlyStopping(), description="null turns it off.")
+    schedule: RateSchedule = Field(
+        ConstantRate(), description="Of the learning rate over max_epochs; a name, or a name with options."
+    )
     fixed: dict[str, Value] = Field(
         {}, description="Hyperparameters that do not vary; one that the space has is held at this value."
     )
+    callbacks: list[Annotated[CallbackSpec, BeforeValidator(named)]] = Field(
+        [], description="Keras callbacks of your own, made anew for every trial; each trial then trains alone."
+    )
+
+    @field_validator("class_weight")
+    @classmethod
+    def _some(
+        cls, weights: Literal["balanced"] | dict[str, float] | None
+    ) -> Literal["balanced"] | dict[str, float] | None:
+        if weights == {}:
+            raise ValueError("class_weight must name a class. Received: {}")
+        return weights
 
 
 class ResourcesSpec(Frozen):
@@ -207,7 +269,8 @@ class ResourcesSpec(Frozen):
     cohort: Count | Literal["auto", "off"] = Field(
         "auto", description="Trials trained together as one program; off: each alone."
     )
-    storage: str = Field("auto", description="Where trials keep checkpoints; on a cluster, a path every node reaches.")
+    storage: str = Field("auto", description="Where studies lie; on a cluster, a path that every node reaches.")
+    epoch_timeout: Seconds | None = Field(None, description="Without an epoch for so long, a worker hangs.")
 
     @field_validator("gpus_per_trial")
     @classmethod
@@ -217,11 +280,22 @@ class ResourcesSpec(Frozen):
         return gpus
 
 
+class TensorBoardSpec(Frozen):
+    """Event files for TensorBoard: learning curves and hyperparameters of every trial, and what is wanted beside."""
+
+    directory: Path | None = Field(None, description="Where they go; null: ./mlruns/tensorboard.")
+    histograms: StrictBool = Field(False, description="Of the weights of the five best trials, at their best epochs.")
+    graph: StrictBool = Field(False, description="Of the operations of the best trial's network.")
+
+
 class TrackingSpec(Frozen):
-    """Where MLflow keeps the study."""
+    """Where MLflow keeps the study, and whether TensorBoard can show it too."""
 
     uri: str = Field("auto", description="auto: $MLFLOW_TRACKING_URI, else SQLite under ./mlruns.")
     experiment: Name | None = Field(None, description="The pipeline's name if left out.")
+    tensorboard: Annotated[TensorBoardSpec | None, BeforeValidator(checked_board)] = Field(
+        None, description="true: event files for TensorBoard under ./mlruns/tensorboard; a directory; or options."
+    )
 
 
 class RetrainSpec(Frozen):
@@ -265,7 +339,9 @@ class PipelineSpec(Frozen):
     data: DataSpec = Field(description="Where the data comes from and how it is split.")
     model: ModelSpec = Field(description="A built-in family or a builder of your own.")
     space_: SpaceSpec | None = Field(
-        None, alias="space", description="The hyperparameters to search; left out, those a KerasTuner model asks for."
+        None,
+        alias="space",
+        description="The hyperparameters to search; left out, the family auto's, or a KerasTuner model's own.",
     )
     search: SearchSpec = Field(SearchSpec(), description="How the space is searched, and for how long.")
     training: TrainingSpec = Field(TrainingSpec(), description="What is the same for every trial.")
@@ -286,10 +362,10 @@ class PipelineSpec(Frozen):
         """The hyperparameters to search.
 
         Raises:
-            ValueError: they are a KerasTuner model's own, and the study has not begun yet.
+            ValueError: they are the model's own, and the study has not begun yet.
         """
         if self.space_ is None:
-            raise ValueError("a KerasTuner model's own space is found when its study begins. Received: none so far")
+            raise ValueError("a model's own space is found when its study begins. Received: none so far")
         return self.space_
 
     def with_space(self, space: SpaceSpec) -> PipelineSpec:
@@ -313,6 +389,11 @@ class PipelineSpec(Frozen):
                 "training": self.training.model_copy(update={"fixed": rest}),
             }
         )
+
+    @property
+    def alone(self) -> bool:
+        """Whether every trial trains by itself, with ``Model.fit``: a callback can see one model only."""
+        return self.resources.cohort in ("off", 1) or bool(self.training.callbacks)
 
     @property
     def experiment(self) -> str:

@@ -30,27 +30,34 @@ def pipeline_schema() -> Schema:
     space = sections["SpaceSpec"]
     schema["properties"]["space"] = {
         "description": "The parameters to search, or the path of a file that holds them, counted from this file; left "
-        "out, those that a KerasTuner model asks for.",
+        "out, the family auto's, or a KerasTuner model's own.",
         "anyOf": [{"type": "string"}, {"$ref": "#/$defs/SpaceSpec"}, {"type": "null"}],
     }
     space["title"] = "A search space"
     _set(schema, "name", _NAME)
     _set(sections["TrackingSpec"], "experiment", _or_null(_NAME))
+    board = {"anyOf": [{"type": "boolean"}, {"type": "string"}, {"$ref": "#/$defs/TensorBoardSpec"}, {"type": "null"}]}
+    _set(sections["TrackingSpec"], "tensorboard", board)
     _set(sections["RegisterSpec"], "name", _or_null(_NAME))
     _set(sections["RegisterSpec"], "alias", _NAME)
     _set(sections["DataSpec"], "name", _or_null({"enum": list(DATASETS)}))
     _set(sections["DataSpec"], "python", _or_null(_REFERENCE))
     _set(sections["ModelSpec"], "builder", _or_null(_REFERENCE))
     _set(sections["ExportSpec"], "formats", {"type": "array", "items": {"enum": list(EXPORT_FORMATS)}})
+    _set(sections["CallbackSpec"], "name", _REFERENCE)
+    callback = {"anyOf": [_REFERENCE, {"$ref": "#/$defs/CallbackSpec"}]}
+    _set(sections["TrainingSpec"], "callbacks", {"type": "array", "items": callback})
     known = {"anyOf": [{"enum": list(objective_metrics(None))}, {"type": "string", "pattern": "^val_"}]}
     _set(sections["ObjectiveSpec"], "metric", known)
     search = sections["SearchSpec"]
     limit = {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, _DURATION, {"type": "null"}]}
-    _set(search, "time_limit", limit)
-    for key in ("searcher", "scheduler"):
-        members = search["properties"][key].pop("oneOf")
+    for section, key in ((search, "time_limit"), (sections["ResourcesSpec"], "epoch_timeout")):
+        _set(section, key, limit)
+    training = sections["TrainingSpec"]
+    for section, key in ((search, "searcher"), (search, "scheduler"), (training, "method"), (training, "schedule")):
+        members = section["properties"][key].pop("oneOf")
         names = [sections[member["$ref"].rpartition("/")[2]]["properties"]["name"]["const"] for member in members]
-        search["properties"][key]["anyOf"] = [{"enum": names}, *members]
+        section["properties"][key]["anyOf"] = [{"enum": names}, *members]
     return schema
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from kerasweep.errors import Problem, one_of
-from kerasweep.spec.parameters import Choice, Fixed, Float, Int, Parameter, admits
+from kerasweep.spec.parameters import Choice, Find, Fixed, Float, Int, Parameter, Searchable, admits
 from kerasweep.spec.pipeline import SearchSpec
 from kerasweep.spec.schedulers import AshaScheduler, AutoScheduler, HyperbandScheduler, MedianScheduler
 from kerasweep.spec.searchers import BohbSearch, CmaesSearch, KerasTunerSearch, ZoomSearch
@@ -55,10 +55,12 @@ def check_points(
                 continue
             if name not in parameters:
                 yield Problem(one_of("a point's parameter", name, parameters), path)
-            elif not admits(parameters[name], value):
-                yield Problem(
-                    f"a point must lie in the space: {_range(name, parameters[name])}. Received: {value!r}", path
-                )
+                continue
+            parameter = parameters[name]
+            if isinstance(parameter, Find):
+                yield Problem(f"a point must leave {name} out, as every trial finds its own. Received: {value!r}", path)
+            elif not admits(parameter, value):
+                yield Problem(f"a point must lie in the space: {_range(name, parameter)}. Received: {value!r}", path)
 
 
 def check_searchable(search: SearchSpec, parameters: Mapping[str, Parameter]) -> Iterator[Problem]:
@@ -97,7 +99,7 @@ def _no_plain_numbers(parameters: Mapping[str, Parameter]) -> list[str]:
     return found
 
 
-def _range(name: str, parameter: Parameter) -> str:
+def _range(name: str, parameter: Searchable) -> str:
     if isinstance(parameter, Fixed):
         return f"{name} is {parameter.value!r}"
     if isinstance(parameter, Choice):

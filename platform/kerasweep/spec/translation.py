@@ -66,12 +66,12 @@ def translate(errors: Sequence[ErrorDetails], model: type[BaseModel], document: 
     for error in errors:
         path, keys = _resolve(model, error["loc"])
         grouped.setdefault(path, []).append((error, keys))
-    # A union of a scalar and a list complains about both; what is wrong deeper inside is what was meant.
+    # A union of a scalar and a list or mapping complains about both; what is wrong deeper inside is what was meant.
     branches = {path for path in grouped if any(path != deeper and deeper[: len(path)] == path for deeper in grouped)}
     return [
         finding
         for path, group in grouped.items()
-        if not (path in branches and all(error["type"] in _TYPES for error, _ in group))
+        if not (path in branches and all(error["type"] in (*_TYPES, "literal_error", "enum") for error, _ in group))
         for finding in _findings(path, group, document)
     ]
 
@@ -153,7 +153,7 @@ def _scalar_message(name: str, errors: list[ErrorDetails], received: object) -> 
         if error["type"] in ("literal_error", "enum")
         for literal in _QUOTED.findall(str(error.get("ctx", {}).get("expected", "")))
     ]
-    if literals and not expected and isinstance(received, str):
+    if literals and isinstance(received, str) and (not expected or (len(literals) > 1 and expected == ["a mapping"])):
         return one_of(name, received, literals)
     if "a number" in expected and "a whole number" in expected:
         expected.remove("a whole number")
@@ -201,6 +201,9 @@ def _resolve(model: type[BaseModel], location: tuple[str | int, ...]) -> tuple[P
     for part in location:
         members = list(_models(annotation))
         container = _container(annotation)
+        if get_origin(container) is dict and sum(each is not types.NoneType for each in _parts(annotation)) > 1:
+            annotation = container  # this part names a member of a union of a scalar and a mapping
+            continue
         if len(members) > 1:
             tag, tagged = _members(members)
             if part in tagged:

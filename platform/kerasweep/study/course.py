@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
-from kerasweep.records import Candidate, Change, Direction, Metrics, Objective, Status, Trial
+from kerasweep.records import Candidate, Change, Direction, Metrics, Objective, Params, Status, Trial
 
 
 class Course:
@@ -22,12 +24,14 @@ class Course:
         self.status = Status.RUNNING
         self.reason = ""
         self.started = 0.0
+        self.ended = 0.0
         self.seconds = 0.0
         self._objective = objective
         self.restart()
 
     def restart(self) -> None:
         """Forgets what was trained."""
+        self.found: Params = {}
         self.history: list[Metrics] = []
         self.value: float | None = None
         self.epoch: int | None = None
@@ -62,14 +66,14 @@ class Course:
         before = Course(self.candidate, self.seed, self._objective)
         for metrics in self.history[:epoch]:
             before.add(metrics)
-        before.started = self.started
+        before.started, before.found = self.started, self.found
         return before.trial()
 
     def trial(self) -> Trial:
         """The trial as it stands."""
         return Trial(
             number=self.candidate.number,
-            params=self.candidate.params,
+            params={**self.candidate.params, **self.found},
             seed=self.seed,
             status=self.status,
             reason=self.reason,
@@ -78,5 +82,25 @@ class Course:
             epoch=self.epoch,
             started=self.started,
             seconds=self.seconds,
+            ended=self.ended,
             changes=self._best_changes,
         )
+
+
+def parts(courses: Sequence[Course], size: int) -> Iterator[list[Course]]:
+    """Cuts a generation into as few cohorts as can be, the first ones a member larger if they cannot be equal."""
+    count = math.ceil(len(courses) / size)
+    bounds = [math.ceil(len(courses) * part / count) for part in range(count + 1)] if count else []
+    return (list(courses[start:end]) for start, end in pairwise(bounds))
+
+
+def numbers_of(courses: Sequence[Course]) -> list[int]:
+    """Of their trials."""
+    return [course.candidate.number for course in courses]
+
+
+def named(numbers: Sequence[int]) -> str:
+    """``trial 7``, or how many there are and between which numbers."""
+    if len(numbers) == 1:
+        return f"trial {numbers[0]}"
+    return f"{len(numbers)} trials ({min(numbers)} to {max(numbers)})"

@@ -4,130 +4,139 @@ from __future__ import annotations
 
 import secrets
 import shutil
-import tempfile
-import time
 import weakref
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from kerasweep.data import SearchData, Split, load_search, load_test
-from kerasweep.data.base import Array, Rows
+from kerasweep.data import Split, load_search, load_test
+from kerasweep.data.base import Array
+from kerasweep.data.weights import weighted
 from kerasweep.delivery import check_formats
-from kerasweep.dispatch import Allocation, RaySession, Work, epochs_of
+from kerasweep.dispatch import Allocation, RaySession, Work
 from kerasweep.errors import StudyError, TrackingError
-from kerasweep.models import FamilyBuilder, Inputs, ModelBuilder, UserBuilder, import_tensorflow
+from kerasweep.models import FamilyBuilder, UserBuilder, import_tensorflow
 from kerasweep.records import Status, Trial, winner
 from kerasweep.space import Space
-from kerasweep.spec.families import mutable_parameters
+from kerasweep.spec.parameters import FOUND_PARAMETER
 from kerasweep.spec.pipeline import PipelineSpec
 from kerasweep.spec.searchers import KerasTunerSearch
+from kerasweep.study.board import show_models
+from kerasweep.study.budget import search_size
 from kerasweep.study.earlier import earlier_trials
-from kerasweep.study.environment import git_commit, versions
-from kerasweep.study.events import Observer, Silent
+from kerasweep.study.environment import study_header
+from kerasweep.study.folder import StudyFolder, storage_root
+from kerasweep.study.initial import Initial, check_initial, read_initial
+from kerasweep.study.keeping import draw_figures, import_ahead, keep_weights
 from kerasweep.study.ledger import Watchers
-from kerasweep.study.search import Searched, SearchPlace, run_search, search_schedule, search_size
+from kerasweep.study.origin import Destination, Origin, models_for, mutable_of
+from kerasweep.study.plane import winners_plane
+from kerasweep.study.recording import Recording
+from kerasweep.study.search import (
+    Searched,
+    SearchPlace,
+    evolution_of,
+    rates_of,
+    run_search,
+    search_schedule,
+)
 from kerasweep.study.settled import settle
+from kerasweep.study.trainers import Trainers
 from kerasweep.tracking import Tracker, open_store, open_tracker, resolve_uri
-from kerasweep.tracking.base import StudyHeader
+from kerasweep.tracking.board import BOARD, board_folder
+from kerasweep.tracking.projection import project
 from kerasweep.training import (
     KEPT_MEMBERS,
     Cohort,
-    CohortTrainer,
-    KerasTrainer,
     Outcome,
     Schedule,
-    Snapshot,
-    Trainer,
+    UserCallbacks,
     snapshots,
 )
+from kerasweep.training.inputs import inputs_of
+from kerasweep.training.learning_rates import Rates
 
 # Trials whose weights are kept, so that each of them can be exported later; a cohort keeps those of as many.
 KEPT_TRIALS = KEPT_MEMBERS
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Where a study was written down, and what of it only Python can hold.
-
-    Attributes:
-        directory: relative paths and the user's modules are looked for there.
-        text: the pipeline file as written; empty for a study made in Python.
-        memory: features and targets handed over as arrays.
-        builder: the model builder handed over as a function, or KerasTuner's ``HyperModel``.
-    """
-
-    directory: Path
-    text: str = ""
-    memory: tuple[Rows, Array] | None = None
-    builder: Any = None
-
-
-@dataclass(frozen=True)
-class Destination:
-    """Where a study runs and is kept; None takes what its spec says."""
-
-    ray_address: str | None = None
-    tracking_uri: str | None = None
-    observer: Observer = field(default_factory=Silent)
-
-
-def models_for(spec: PipelineSpec, data: SearchData, origin: Origin) -> ModelBuilder:
-    """The builder of a study's models."""
-    inputs = Inputs(data.preprocessing.feature_shape, data.facts.task, data.facts.outputs)
-    if spec.model.family is not None:
-        return FamilyBuilder(spec.model.family, inputs)
-    return UserBuilder(origin.builder or str(spec.model.builder), origin.directory, inputs)
-
-
 @dataclass
 class _Ending:
-    """What the tracking store is told at the end, however that comes about.
+    """What the tracking store and the journal are told at the end, however that comes about.
 
     Attributes:
         status: of the study.
         begun: whether the store knows of it.
+        cut: whether something went wrong after a search that finished, so that there is something left to do.
     """
 
     status: str = "failed"
     begun: bool = False
+    cut: bool = False
 
     def tell(self, tracker: Tracker) -> None:
         if self.begun:
             tracker.end(self.status)
 
+    def close(self, tracker: Tracker, recording: Recording) -> None:
+        """Waits until everything is in the store; the study is not over before."""
+        tracker.close()
+        if self.begun and not self.cut:
+            recording.over(self.status)
+
 
 class StudyRun:
     """A study on its way: the search, then whatever is asked of its winner.
 
+    Args:
+        spec: of the study.
+        origin: where it comes from.
+        destination: where it runs.
+        recording: of a study that goes on; None for one that begins.
+
     Attributes:
-        data: the training and validation splits.
+        recording: what writes the study down.
+        resumed: whether earlier drivers have begun it.
+        data: the training and validation splits, with the weights of their rows in training.
 
     ``close`` ends Ray and waits until everything is in the tracking store; it is called at the latest when Python ends.
     """
 
-    def __init__(self, spec: PipelineSpec, origin: Origin, destination: Destination) -> None:
+    def __init__(
+        self, spec: PipelineSpec, origin: Origin, destination: Destination, recording: Recording | None = None
+    ) -> None:
         self.spec = spec
         self.origin = origin
         self.observer = destination.observer
-        self.id = f"{spec.name}@{secrets.token_hex(4)}"
+        self.id = f"{spec.name}@{secrets.token_hex(4)}" if recording is None else recording.folder.path.name
         self.tracking_uri = resolve_uri(destination.tracking_uri or spec.tracking.uri, Path.cwd())
         self.searched: Searched | None = None
         self._ending = _Ending()
         self._stack = ExitStack()
         self._closer = weakref.finalize(self, self._stack.close)
-        self.data = load_search(spec.data, origin.directory, origin.memory)  # quick, and most mistakes show here
+        if recording is None:
+            recording = Recording(StudyFolder(storage_root(spec.resources.storage) / self.id), begins=True)
+        self.recording = recording
+        self.resumed = recording.goes_on
+        self._stack.callback(recording.close)
+        read = load_search(  # quick, and most mistakes show here
+            spec.data, origin.directory, origin.memory, spec.search.folds
+        )
+        self.data = weighted(read, spec.training.class_weight)
+        inputs = inputs_of(spec, self.data)  # and the others here
         # What is slow begins here, side by side: Ray, and the tracking store.
         self._session = RaySession(spec.resources, destination.ray_address)
         self._stack.callback(self._session.close)
-        self.tracker: Tracker = open_tracker(self.tracking_uri, spec.experiment)
-        self._stack.callback(self.tracker.close)
+        self._board = board_folder(spec.tracking.tensorboard, origin.directory, self.id)
+        known = self.resumed and destination.tracking_uri is None  # its server may be away for now
+        self.tracker: Tracker = open_tracker(self.tracking_uri, spec.experiment, self._board, resumed=known)
+        self._stack.callback(self._ending.close, self.tracker, recording)
         self._stack.callback(self._ending.tell, self.tracker)
-        self.scratch = Path(tempfile.mkdtemp(prefix="kerasweep-"))
+        self.scratch = recording.folder.scratch
         self._stack.callback(shutil.rmtree, self.scratch, ignore_errors=True)
         self._stack.callback(self._session.release)
         # What need not be waited for: imports while workers train, and figures while the winner is retrained.
@@ -135,7 +144,7 @@ class StudyRun:
         self._stack.callback(self._aside.shutdown)
         self._figures: Future[None] | None = None
         # While Ray starts, a KerasTuner model is built here to learn its space.
-        settled = settle(spec, origin.directory, origin.builder)
+        settled = settle(spec, origin.directory, origin.builder, images=inputs.images)
         self.spec, self._signature = settled.spec, settled.signature
         if isinstance(spec.search.searcher, KerasTunerSearch):
             import_tensorflow()  # quietly; KerasTuner would import it too
@@ -152,9 +161,25 @@ class StudyRun:
         return load_test(self.spec.data, self.origin.directory, self.data, self.origin.memory)
 
     @cached_property
-    def models(self) -> ModelBuilder:
+    def _initial(self) -> Initial | None:
+        """The trained weights that models start from, read once."""
+        return read_initial(self.spec, self.tracking_uri)
+
+    @cached_property
+    def models(self) -> FamilyBuilder | UserBuilder:
         """Builds the models of this study."""
-        return models_for(self.spec, self.data, self.origin)
+        weights = None if self._initial is None else self._initial.weights
+        return models_for(self.spec, self.data, self.origin, weights)
+
+    @property
+    def rates(self) -> Rates:
+        """How the learning rates of this study's trials go up and down."""
+        return rates_of(self.spec, self._signature.names if self._signature else ())
+
+    @property
+    def schedule(self) -> Schedule:
+        """How the trials of this study are trained."""
+        return search_schedule(self.spec, self._allocation.cohort, self.rates)
 
     @cached_property
     def _allocation(self) -> Allocation:
@@ -171,20 +196,31 @@ class StudyRun:
         """
         text = any(column.dtype == "string" for column in self.data.preprocessing.inputs)
         check_formats(self.spec.export.formats, categories=text)
-        earlier = self._earlier()
-        self.tracker.start(self._header())
+        if self._initial is not None:
+            check_initial(self.spec, self.models)
+        recording = self.recording
+        earlier = () if recording.searching else self._earlier()
+        header = study_header(self.id, self.spec, self.data, self.origin.directory, self.origin.text)
+        feed = recording.begin(header, self.spec, self._allocation, earlier)
+        shutil.rmtree(self.scratch, ignore_errors=True)  # of a driver that was killed
+        project(self.tracker, recording.header, feed.ledger.trials)
         self._ending.begun = True
+        if self._board is not None:
+            self.summarise({BOARD: str(self._board)})
+        if self._initial is not None:
+            self.summarise({"initial_weights": self._initial.facts})
         self.observer.stage("search", self._detail())
         if self._allocation.reason:
             self.observer.note(f"members of a cohort: {self._allocation.reason}")
-        try:
-            place = SearchPlace(self._session, self._allocation, self._storage, self.id)
-            work = self._work(search_schedule(self.spec, self._allocation.cohort))
-            watchers = Watchers(self.tracker, self.observer, lambda: self._aside.submit(_import_ahead))
-            self.searched = run_search(self.spec, work, place, watchers, self._mutable, earlier)
-            self._keep(self.searched)
-        finally:
-            shutil.rmtree(self._storage / self.id, ignore_errors=True)
+        place = SearchPlace(self._session, self._allocation, recording.folder.checkpoints, recording.session)
+        trainer = self._trainers.of_search(self.schedule, len(self.data.folds))
+        work = Work(trainer, self.data, self._paths)
+        watchers = Watchers(self.tracker, self.observer, lambda: self._aside.submit(import_ahead))
+        searched = run_search(self.spec, work, place, watchers, mutable_of(self.spec, self._signature), feed)
+        self.searched = replace(searched, snapshots={**recording.kept(feed.wanted()), **searched.snapshots})
+        self._keep(self.searched)
+        if not self.searched.stop_reason:
+            recording.searched()
         if self.searched.interrupted:
             self._ending.status = "interrupted"
         best = self.best
@@ -192,14 +228,19 @@ class StudyRun:
             self._ending.status = "finished"
         found = {"trial": best.number, "value": best.value, "epoch": best.epoch, "params": dict(best.params)}
         said = {"search_notes": list(self.searched.notes)} if self.searched.notes else {}
-        self.tracker.log_summary({"best": found, "trials": self.counts, **said})
+        self.summarise({"best": found, "trials": self.counts, **said})
         return best
+
+    def summarise(self, summary: Mapping[str, object]) -> None:
+        """Adds to the study's summary."""
+        self.recording.summarise(summary)
+        self.tracker.log_summary(summary)
 
     def _earlier(self) -> tuple[Trial, ...]:
         """The trials of earlier studies to learn from."""
         if not self.spec.search.warm_start:
             return ()
-        earlier = earlier_trials(self.spec.search.warm_start, self.spec, open_store(self.tracking_uri))
+        earlier = earlier_trials(self.spec.search.warm_start, self.spec, open_store(self.tracking_uri), self.rates)
         for note in earlier.notes:
             self.observer.note(note)
         return earlier.trials
@@ -226,14 +267,9 @@ class StudyRun:
         Raises:
             StudyError: no trial succeeded; the message says why.
         """
-        trials = self.searched.trials if self.searched else ()
-        if (best := winner(trials, self.spec.objective)) is not None:
-            return best
-        reason = self.searched.stop_reason if self.searched else "the search has not run"
-        failures = [trial.reason for trial in trials if trial.status is Status.FAILED]
-        if failures and not reason.startswith("the first"):
-            reason = f"{len(failures)} of {len(trials)} trials failed, the last one with {failures[-1]}"
-        raise StudyError(f"a study must have a trial that succeeds. Received: {reason or 'no finished epoch'}")
+        if self.searched is None:
+            raise StudyError("a study must have a trial that succeeds. Received: a study that was not searched")
+        return self.searched.best(self.spec.objective)
 
     def weights(self, number: int) -> tuple[Array, ...]:
         """A trial's weights at its best epoch; kept for the best ``KEPT_TRIALS`` trials.
@@ -242,6 +278,11 @@ class StudyRun:
             StudyError: they were not kept.
         """
         folder = self._kept / str(number)
+        if self.data.folds:
+            raise StudyError(
+                "a cross-validated trial has a model for each fold and must be retrained before it is delivered. "
+                f"Received: trial {number}"
+            )
         if not folder.is_dir():
             raise StudyError(
                 f"weights are kept of the best {KEPT_TRIALS} trials, unless their workers died. "
@@ -259,7 +300,8 @@ class StudyRun:
         """
         together = self._allocation.cohort > 1
         cohorts = (cohort,) if together else tuple(Cohort((member,)) for member in cohort.members)
-        return self._session.train(self._work(schedule), cohorts, self._allocation, merge=merge)
+        work = Work(self._trainers.plain(schedule), self.data, self._paths)
+        return self._session.train(work, cohorts, self._allocation, merge=merge)
 
     def release(self) -> None:
         """Begins to end Ray: nothing is to be trained any more."""
@@ -267,6 +309,7 @@ class StudyRun:
 
     def abort(self) -> None:
         """Ends what is open after something went wrong, without hiding it behind a second error."""
+        self._ending.cut = self._ending.status == "finished"
         with suppress(TrackingError):
             self._closer()
 
@@ -283,30 +326,22 @@ class StudyRun:
         finally:
             self._closer()
 
-    def _work(self, schedule: Schedule) -> Work:
-        trainer: Trainer
-        if self._allocation.cohort > 1:
-            trainer = CohortTrainer(self.models, schedule, self._allocation.threads)
-        else:
-            trainer = KerasTrainer(self.models, schedule)
-        return Work(trainer, self.data, self._paths)
-
     @property
-    def _mutable(self) -> tuple[str, ...]:
-        """The parameters that may change while a trial trains."""
-        if self.spec.model.family is not None:
-            return mutable_parameters(self.spec.model.family)
-        return mutable_parameters(None, self._signature.names if self._signature else ())
+    def _trainers(self) -> Trainers:
+        handed, taken = self.origin.callbacks, self._signature.names if self._signature else ()
+        classes = tuple((handed.get(each.name, each.name), each.args) for each in self.spec.training.callbacks)
+        return Trainers(
+            models=self.models,
+            allocation=self._allocation,
+            find=Space(self.spec.space).found.get(FOUND_PARAMETER),
+            evolution=evolution_of(self.spec, taken),
+            callbacks=UserCallbacks(classes, self.origin.directory),
+        )
 
     @property
     def _kept(self) -> Path:
-        return self.scratch / "weights"
-
-    @property
-    def _storage(self) -> Path:
-        """Where trials keep their checkpoints while the search runs."""
-        storage = self.spec.resources.storage
-        return Path.cwd() / "mlruns" / "checkpoints" if storage == "auto" else Path(storage).absolute()
+        """Where the best trials' weights are."""
+        return self.recording.folder.weights
 
     @property
     def _paths(self) -> tuple[str, ...]:
@@ -314,59 +349,27 @@ class StudyRun:
 
     def _detail(self) -> str:
         search, share = self.spec.search, self._allocation
+        trials = search_size(self.spec)
         device = f", {share.gpus:g} GPU each" if share.gpus else ""
         together = f"cohorts of {share.cohort}, " if share.cohort > 1 else ""
         return (
-            f"{search.trials} trials of up to {search.max_epochs} epochs, {search.searcher.name} + "
+            f"{trials} trial{'s' if trials > 1 else ''} of up to {search.max_epochs} epochs, {search.searcher.name} + "
             f"{search.scheduler.name}, {together}{share.concurrency} at a time with {share.threads} thread(s) "
             f"each{device}"
         )
 
-    def _header(self) -> StudyHeader:
-        data = self.data
-        rows = {"train": len(data.train), "validation": len(data.validation)}
-        return StudyHeader(
-            id=self.id,
-            name=self.spec.name,
-            started=time.time(),
-            objective=self.spec.objective,
-            spec=self.spec.model_dump_json(by_alias=True),
-            source=self.origin.text,
-            directory=str(self.origin.directory),
-            seed=self.spec.search.seed,
-            dataset={"name": data.source, "fingerprint": data.fingerprint, **rows},
-            versions=versions(),
-            git_commit=git_commit(self.origin.directory),
-        )
-
     def _keep(self, searched: Searched) -> None:
         """Keeps the best trials' weights, here and with the tracker, and has the figures drawn."""
-        from kerasweep.report import top
+        objective = self.spec.objective
+        most = KEPT_TRIALS if not self.data.folds else 0  # else they have a model for each fold
+        kept = keep_weights(searched, objective, most, self._kept, self.tracker)
+        self._figures = self._aside.submit(self._draw, searched.trials, kept)
 
-        best = [t for t in top(searched.trials, self.spec.objective, KEPT_TRIALS) if t.number in searched.snapshots]
-        loaded = {folder: snapshots.load(folder) for folder in {searched.snapshots[trial.number] for trial in best}}
-        for trial in best:
-            snapshot = loaded[searched.snapshots[trial.number]]
-            if epochs_of(snapshot, trial.number) < (trial.epoch or 0):
-                continue  # its cohort died after it had ended, before a snapshot was taken
-            folder = self._kept / str(trial.number)
-            folder.mkdir(parents=True)
-            weights = snapshots.named_best(trial.number, snapshots.best_weights(snapshot, trial.number))
-            snapshots.save(Snapshot(weights, {}), folder)
-            self.tracker.log_files(tuple(folder.iterdir()), "weights", trial.number)
-        self._figures = self._aside.submit(self._draw, searched.trials)
-
-    def _draw(self, trials: tuple[Trial, ...]) -> None:
-        from kerasweep.report import write_figures
-
-        figures = write_figures(trials, self.spec.objective, Space(self.spec.space), self.scratch / "figures")
-        self.tracker.log_files(figures, "figures")
-
-
-def _import_ahead() -> None:
-    """What is needed once the search has ended; until then this process has little to do."""
-    import_tensorflow()
-
-    import kerasweep.report.curves
-    import kerasweep.report.importance
-    import kerasweep.report.parallel  # noqa: F401  # the import is the purpose
+    def _draw(self, trials: Sequence[Trial], kept: Sequence[Trial]) -> None:
+        best = winner(tuple(trials), self.spec.objective)
+        plane = None
+        if best is not None:
+            plane = winners_plane(self.spec, self.data, self.models, best, self._kept / str(best.number))
+        if (board := self.spec.tracking.tensorboard) is not None and self._board is not None:
+            show_models(board, self._board, self.models, self.spec.training.fixed, kept, self._kept)
+        draw_figures(trials, kept, self.spec, self.scratch / "figures", self.tracker, plane)

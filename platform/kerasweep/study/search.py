@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from kerasweep.dispatch import Allocation, RaySession, SearchJob, Work
-from kerasweep.records import Trial
-from kerasweep.scheduling import expected_epochs, generations, last_epochs, make_scheduler, overlap
-from kerasweep.search import by_structure, make_searcher
+from kerasweep.dispatch import Allocation, SearchJob, Session, Work
+from kerasweep.errors import StudyError
+from kerasweep.records import Objective, Status, Trial, winner
+from kerasweep.scheduling import expected_epochs, make_scheduler
 from kerasweep.seeds import derive
 from kerasweep.space import Space
-from kerasweep.spec.families import MUTABLE_PARAMETERS
+from kerasweep.spec.families import EVOLUTION_PARAMETERS, MUTABLE_PARAMETERS, SCHEDULE_PARAMETERS
+from kerasweep.spec.methods import Neuroevolution
 from kerasweep.spec.pipeline import PipelineSpec
 from kerasweep.spec.schedulers import AutoScheduler, NoScheduler
-from kerasweep.study.ledger import Budget, Ledger, Watchers
-from kerasweep.training import Schedule
+from kerasweep.study.bookkeeping import new_ledger
+from kerasweep.study.budget import search_size
+from kerasweep.study.ledger import Watchers
+from kerasweep.study.recording import Feed
+from kerasweep.training import Evolution, Freeze, Schedule
+from kerasweep.training.learning_rates import Rates
 
 
 @dataclass(frozen=True)
@@ -43,11 +48,49 @@ class Searched:
     def interrupted(self) -> bool:
         return self.stop_reason == INTERRUPTED
 
+    def best(self, objective: Objective) -> Trial:
+        """The winner.
+
+        Raises:
+            StudyError: no trial succeeded; the message says why.
+        """
+        if (best := winner(self.trials, objective)) is not None:
+            return best
+        reason = self.stop_reason
+        failures = [trial.reason for trial in self.trials if trial.status is Status.FAILED]
+        if failures and not reason.startswith("the first"):
+            reason = f"{len(failures)} of {len(self.trials)} trials failed, the last one with {failures[-1]}"
+        raise StudyError(f"a study must have a trial that succeeds. Received: {reason or 'no finished epoch'}")
+
 
 INTERRUPTED = "interrupted"
 
 
-def search_schedule(spec: PipelineSpec, cohort: int) -> Schedule:
+def rates_of(spec: PipelineSpec, taken: Collection[str]) -> Rates:
+    """How the learning rates of a study's trials go up and down.
+
+    Args:
+        spec: of the study.
+        taken: names that the user's builder takes itself, so that they are no affair of training.
+    """
+    own = tuple(name for name in SCHEDULE_PARAMETERS if name not in taken)
+    return Rates(spec.training.schedule, spec.search.max_epochs, own)
+
+
+def evolution_of(spec: PipelineSpec, taken: Collection[str]) -> Evolution | None:
+    """How the networks of a study's trials evolve; None if they are trained by gradients.
+
+    Args:
+        spec: of the study.
+        taken: see ``rates_of``.
+    """
+    method = spec.training.method
+    if not isinstance(method, Neuroevolution):
+        return None
+    return Evolution(method, tuple(name for name in EVOLUTION_PARAMETERS if name not in taken))
+
+
+def search_schedule(spec: PipelineSpec, cohort: int, rates: Rates) -> Schedule:
     """What the trainer obeys during the search, with so many members in a cohort."""
     trials = search_size(spec)
     expected, _ = expected_epochs(spec.search.scheduler, trials, spec.search.max_epochs, cohort)
@@ -57,6 +100,8 @@ def search_schedule(spec: PipelineSpec, cohort: int) -> Schedule:
         early_stopping=spec.training.early_stopping,
         order_seed=derive(spec.search.seed, "order"),
         expected_epochs=expected / trials,
+        rates=rates,
+        freeze=Freeze.of(spec.model.initial_weights),
     )
 
 
@@ -65,21 +110,22 @@ class SearchPlace:
     """Where a search runs and leaves its checkpoints.
 
     Attributes:
-        session: a running Ray.
+        session: trains the cohorts.
         allocation: what the search may use of it.
         storage: where the folder with the checkpoints is created.
         name: of that folder.
     """
 
-    session: RaySession
+    session: Session
     allocation: Allocation
     storage: Path
     name: str
 
 
-def search_size(spec: PipelineSpec) -> int:
-    """The number of trials: what was asked for, if the space has as many configurations."""
-    return min(spec.search.trials, Space(spec.space).size() or spec.search.trials)
+def too_small(size: int, trials: int) -> str:
+    """What is said of a space with fewer configurations than trials are asked for."""
+    plural = "s" if size > 1 else ""
+    return f"the space has {size} configuration{plural} only: {size} trial{plural} instead of {trials}"
 
 
 def run_search(
@@ -88,7 +134,7 @@ def run_search(
     place: SearchPlace,
     watchers: Watchers,
     mutable: tuple[str, ...] = MUTABLE_PARAMETERS,
-    earlier: tuple[Trial, ...] = (),
+    recorded: Feed | None = None,
 ) -> Searched:
     """Searches until the budget is spent, or a limit or an interrupt ends it.
 
@@ -98,7 +144,7 @@ def run_search(
         place: where it runs.
         watchers: are told what happens.
         mutable: parameters that may change while a trial trains; ``spec.families.mutable_parameters`` knows them.
-        earlier: trials of other studies that the searcher learns from first.
+        recorded: writes the search down, and may have a part of it already; None for a search that nobody goes on with.
 
     The first Ctrl-C (or SIGTERM) ends the running trials and keeps what they reached; the second one raises
     KeyboardInterrupt.
@@ -107,40 +153,13 @@ def run_search(
     space = Space(spec.space)
     trials = search_size(spec)
     if trials < settings.trials:
-        watchers.observer.note(
-            f"the space has {trials} configurations only: {trials} trials instead of {settings.trials}"
-        )
+        watchers.observer.note(too_small(trials, settings.trials))
     cohort = place.allocation.cohort
-    low, high = expected_epochs(settings.scheduler, trials, settings.max_epochs, cohort)
-    budget = Budget(
-        trials=trials,
-        epochs=settings.max_epochs,
-        seconds=settings.time_limit,
-        cohort=cohort,
-        overlap=overlap(settings.scheduler, settings.max_epochs, place.allocation.concurrency, cohort),
-        last_epochs=last_epochs(settings.scheduler, settings.max_epochs, cohort),
-        expected_epochs=(low + high) / 2,
-    )
-    searcher = make_searcher(
-        settings.searcher,
-        space,
-        spec.objective,
-        derive(settings.seed, "searcher"),
-        max_epochs=settings.max_epochs,
-        points=tuple(settings.points),
-    )
-    searcher.recall(earlier)
-    if spec.model.builder is not None and cohort > 1:
-        searcher = by_structure(searcher, space, trials)
-    ledger = Ledger(
-        searcher=searcher,
-        generations=generations(settings.scheduler, trials, settings.max_epochs, place.allocation.concurrency, cohort),
-        objective=spec.objective,
-        budget=budget,
-        seed=settings.seed,
-        watchers=watchers,
-        fixed=spec.training.fixed,
-    )
+    if recorded is None:
+        ledger = new_ledger(spec, place.allocation, watchers)
+    else:
+        ledger = recorded.ledger
+        recorded.listen(watchers)
     # Within a cohort its members are compared with each other; cohorts of one, by Ray, with all others. A pace is kept
     # by each for itself.
     within, across = (settings.scheduler, NoScheduler()) if cohort > 1 else (NoScheduler(), settings.scheduler)
@@ -154,9 +173,10 @@ def run_search(
         within=make_scheduler(within, settings.max_epochs, spec.objective, settings.seed, space, mutable),
         across=across,
         epochs=settings.max_epochs,
+        patience=spec.resources.epoch_timeout,
     )
     with _interrupts(lambda: ledger.stop(INTERRUPTED)):
-        snapshots = place.session.search(job, ledger, place.allocation)
+        snapshots = {} if ledger.done else place.session.search(job, recorded or ledger, place.allocation)
     return Searched(ledger.trials, snapshots, ledger.stop_reason, tuple(ledger.searcher_notes))
 
 

@@ -17,7 +17,10 @@ from kerasweep.spec.builders import is_hypermodel
 from kerasweep.spec.parameters import Parameter
 from kerasweep.spec.pipeline import RegisterSpec, RetrainSpec
 from kerasweep.study.events import Observer, Silent
-from kerasweep.study.run import Destination, Origin, StudyRun
+from kerasweep.study.folder import find, storage_root
+from kerasweep.study.origin import Destination, Origin
+from kerasweep.study.recording import Recording
+from kerasweep.study.run import StudyRun
 
 if TYPE_CHECKING:
     import keras
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from keras_tuner import HyperModel
 
     from kerasweep.data.base import Array, Rows
+    from kerasweep.data.rows import Features
     from kerasweep.study.winner import Evaluation, Registration, Winner
 
 
@@ -41,13 +45,17 @@ class Study:
 
     Args:
         name: of the study, of its experiment and of its registered model.
-        data: a bundled dataset's name, features and targets as a pair ``(x, y)``, or the ``data`` section of a
-            pipeline file as a mapping, in which ``"arrays": (x, y)`` may stand for the source.
+        data: a bundled dataset's name; features and targets as a pair ``(x, y)``, or with the rows' weights in training
+            as ``(x, y, weights)``, where ``x`` and ``y`` may be dicts of arrays by the names of the model's inputs and
+            outputs; or the ``data`` section of a pipeline file as a mapping, in which
+            ``"arrays": (x, y)`` may stand for the source.
         model: a function that takes parameters by name and returns a Keras model; KerasTuner's function of ``hp`` or
             ``HyperModel``; the name of a family; or the ``model`` section as a mapping.
-        space: parameters by name, or a Space; None takes what a KerasTuner model asks for.
+        space: parameters by name, or a Space; None takes what a KerasTuner model asks for, or the default space of the
+            family ``auto``.
         directory: relative paths and modules are looked for there; the working directory by default.
-        sections: the other sections of a pipeline file as mappings, e.g. ``search={"trials": 20}``.
+        sections: the other sections of a pipeline file as mappings, e.g. ``search={"trials": 20}``. Among
+            ``training``'s ``callbacks`` a class may stand for its name.
 
     Raises:
         SpecError: anything is wrong; all of it at once.
@@ -57,7 +65,7 @@ class Study:
         self,
         name: str,
         *,
-        data: str | tuple[Rows, Array] | Mapping[str, Any],
+        data: str | tuple[Rows, Features] | tuple[Rows, Features, Array] | Mapping[str, Any],
         model: str | Callable[..., Any] | HyperModel | Mapping[str, Any],
         space: Space | Mapping[str, Parameter] | None = None,
         directory: Path | str = ".",
@@ -67,23 +75,29 @@ class Study:
         section = {"arrays": data} if isinstance(data, tuple) else data
         memory = section.get("arrays") if isinstance(section, Mapping) else None
         builder = model if callable(model) or is_hypermodel(model) else None
+        sections, callbacks = _callbacks_named(sections)
         mapping = {
             "name": name,
             "data": _data_section(section),
-            "model": _model_section(model, builder),
-            "space": _space_section(space),
+            "model": model_section(model, builder),
+            "space": space_section(space),
             **sections,
         }
-        at_hand: dict[str, object] = {IN_MEMORY: None}
+        at_hand: dict[str, object] = {IN_MEMORY: None, **callbacks}
         if builder is not None:
-            at_hand[_reference(builder)] = builder
+            at_hand[reference(builder)] = builder
         self.spec = pipeline_from_mapping(mapping, place, functions=at_hand).spec
-        self._origin = Origin(place, memory=memory, builder=builder)
+        self._origin = Origin(place, memory=memory, builder=builder, callbacks=callbacks)
         self._run: StudyRun | None = None
         self._winner: Winner | None = None
 
     def run(
-        self, *, observer: Observer | None = None, ray_address: str | None = None, tracking_uri: str | None = None
+        self,
+        *,
+        observer: Observer | None = None,
+        ray_address: str | None = None,
+        tracking_uri: str | None = None,
+        resume: str | None = None,
     ) -> Trial:
         """Searches the space.
 
@@ -91,16 +105,25 @@ class Study:
             observer: told how it goes.
             ray_address: of a cluster; a Ray of its own on this machine by default.
             tracking_uri: of the MLflow server or database; ``tracking.uri`` by default.
+            resume: id or name of a study that was cut off and goes on; it must have had the same data, model and space,
+                while ``search``'s budget may be another one. None begins a new study.
 
         Returns:
             The winner.
 
         Raises:
             StudyError: no trial succeeded.
+            StudyNotFound: there is no study to go on with.
+            StorageError: another process drives it, or its journal is damaged.
+            SpecError: it is another study than this one; old and new are named.
         """
         self.close()
         self._winner = None
-        self._run = StudyRun(self.spec, self._origin, Destination(ray_address, tracking_uri, observer or Silent()))
+        root, recording = storage_root(self.spec.resources.storage), None
+        if resume is not None:
+            recording = Recording(find(root, resume), begins=False)
+        destination = Destination(ray_address, tracking_uri, observer or Silent())
+        self._run = StudyRun(self.spec, self._origin, destination, recording)
         return self._run.search()
 
     @property
@@ -191,14 +214,43 @@ def _data_section(given: str | Mapping[str, Any]) -> dict[str, Any]:
     return section | {"python": IN_MEMORY} if section.pop("arrays", None) is not None else section
 
 
-def _model_section(given: object, builder: object) -> object:
+def model_section(given: object, builder: object) -> object:
     """The ``model`` section; a function or a HyperModel is replaced by a name for it."""
     if builder is not None:
-        return {"builder": _reference(builder)}
+        return {"builder": reference(builder)}
     return {"family": given} if isinstance(given, str) else given
 
 
-def _space_section(space: Space | Mapping[str, Parameter] | None) -> object:
+def _callbacks_named(
+    sections: Mapping[str, Mapping[str, Any] | None],
+) -> tuple[dict[str, Mapping[str, Any] | None], dict[str, type]]:
+    """The sections with the classes among ``training.callbacks`` replaced by names, and these classes by name."""
+    training = sections.get("training")
+    given = training.get("callbacks") if isinstance(training, Mapping) else None
+    if training is None or not isinstance(given, list | tuple):
+        return dict(sections), {}
+    classes: dict[str, type] = {}
+
+    def named(thing: Any) -> Any:
+        if not isinstance(thing, type):
+            return thing
+        plain = name = reference(thing)
+        count = 1
+        while classes.get(name, thing) is not thing:  # another class of the same name
+            count += 1
+            name = f"{plain}_{count}"
+        classes[name] = thing
+        return name
+
+    callbacks = [
+        {**each, "name": named(each["name"])} if isinstance(each, Mapping) and "name" in each else named(each)
+        for each in given
+    ]
+    return {**sections, "training": {**training, "callbacks": callbacks}}, classes
+
+
+def space_section(space: Space | Mapping[str, Parameter] | None) -> object:
+    """The ``space`` section."""
     if space is None:
         return None
     if isinstance(space, Space):
@@ -206,7 +258,7 @@ def _space_section(space: Space | Mapping[str, Parameter] | None) -> object:
     return {"parameters": {name: parameter.model_dump() for name, parameter in space.items()}}
 
 
-def _reference(builder: object) -> str:
+def reference(builder: object) -> str:
     """``module:function`` for the record; a function without a plain name is called ``builder``."""
     name = getattr(builder, "__name__", "")
     module = getattr(builder, "__module__", "") or "__main__"

@@ -27,7 +27,6 @@ from kerasweep.models import ModelBuilder, import_tensorflow
 from kerasweep.records import Direction, Metrics, Status, Trial
 from kerasweep.spec.pipeline import PipelineSpec, RegisterSpec, RetrainSpec
 from kerasweep.study.run import StudyRun
-from kerasweep.tracking import open_registry
 from kerasweep.training import Outcome
 
 if TYPE_CHECKING:
@@ -84,8 +83,11 @@ class Winner:
             DeliveryError: a retraining failed.
         """
         run = self._run
+        if run.data.folds and spec.data != "train+validation":
+            rule = "the winner of a cross-validation is retrained on train+validation"
+            raise DeliveryError(f"{rule}. Received: {spec.data}")
         cohort, schedule = retrain_cohort(
-            self.trial, run.spec.training.fixed, spec.seeds, run.spec.search.seed, run.spec.objective
+            self.trial, run.spec.training.fixed, spec.seeds, run.spec.search.seed, run.schedule
         )
         self._merged = spec.data == "train+validation"
         self._trained = run.train(cohort, schedule, merge=self._merged)
@@ -124,7 +126,7 @@ class Winner:
     @property
     def headline(self) -> tuple[str, Direction]:
         """The test metric that speaks for the objective, and which way is better."""
-        return headline_metric(self._run.spec.objective, self._run.data.facts.task)
+        return headline_metric(self._run.spec.objective, self._run.data.facts)
 
     @cached_property
     def model(self) -> keras.Model:
@@ -140,13 +142,14 @@ class Winner:
 
     def register(self, spec: RegisterSpec) -> Registration:
         """Registers the model; the alias moves only if no better one holds it."""
-        from kerasweep.tracking.registry import Delivered
+        from kerasweep.tracking.model_folder import Delivered
+        from kerasweep.tracking.registry import Registry
 
         run = self._run
         name = spec.name or run.spec.name
         scores = self.evaluate().test
         metric, direction = self.headline
-        registry = open_registry(run.tracking_uri)
+        registry = Registry(run.tracking_uri)  # known to be one; if its server is away, MLflow tries for half a minute
         held = registry.champion(name, spec.alias)
         rows = head(run.data.train.x, _EXAMPLE_ROWS)
         delivered = Delivered(
@@ -155,9 +158,18 @@ class Winner:
             example=to_frame(rows, run.data.facts) if run.data.facts.columns else rows,
             classes=run.data.facts.classes,
             metrics=scores,
+            outputs={name: head.classes for name, head in run.data.facts.heads.items()},
         )
         run.tracker.flush(trials=False)
-        version = registry.register(name, delivered)
+        # A driver that died may have come as far as this.
+        version = None
+        if run.resumed:
+            registry.discard(run.id)
+            version = registry.version_of(name, delivered)
+        if version is None:
+            version = registry.register(name, delivered)
+        elif held is not None and held.version == version:
+            return Registration(name, version, spec.alias, moved=True, reason="")
         moved, reason = decide(scores, held.metrics if held else None, metric, direction)
         if moved:
             registry.move_alias(name, spec.alias, version)
@@ -175,9 +187,11 @@ def assembled(
     spec: PipelineSpec, trial: Trial, weights: Sequence[Array], models: ModelBuilder, data: SearchData
 ) -> keras.Model:
     """A trial's model with these weights, from raw rows to predictions."""
+    from kerasweep.models.supervised import delivered
+
     params = {**spec.training.fixed, **trial.params}
     body = models.build(params, trial.seed)
     body.set_weights(weights)
     # Training is over: without this, files would hold an optimiser whose state nobody kept, and warn when loaded.
     body.compiled, body.optimizer = False, None
-    return assemble(data.preprocessing, body)
+    return assemble(data.preprocessing, delivered(body), data.facts.heads)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kerasweep.tracking.base import StudyHeader, StudyStore, Tracker
+from kerasweep.tracking.board import board_of, make_folder, serve_board
+from kerasweep.tracking.projection import project
 from kerasweep.tracking.ui import serve_ui, ui_command
+from kerasweep.tracking.untracked import Untracked
 from kerasweep.tracking.uris import artifact_root, redact, resolve_uri
 
 if TYPE_CHECKING:
@@ -15,33 +19,43 @@ __all__ = [
     "StudyHeader",
     "StudyStore",
     "Tracker",
+    "Untracked",
     "artifact_root",
+    "board_of",
     "open_registry",
     "open_store",
     "open_tracker",
+    "project",
     "redact",
     "resolve_uri",
+    "serve_board",
     "serve_ui",
     "ui_command",
 ]
 
 
-def open_tracker(uri: str, experiment: str) -> Tracker:
+def open_tracker(uri: str, experiment: str, board: Path | None = None, *, resumed: bool = False) -> Tracker:
     """A tracker for one study. It opens the store in the background and returns at once.
 
     Args:
         uri: as ``resolve_uri`` takes it.
         experiment: the MLflow experiment, created if it does not exist.
+        board: folder of this study for TensorBoard's event files, created if it does not exist; None writes none.
+        resumed: the study was written there before, so a server that does not answer is waited for while the study goes
+            on; a new study's address may be wrong, and one where nothing answers is an error.
 
     Raises:
-        TrackingError: the uri cannot be a store, or no server answers there.
+        TrackingError: the uri cannot be a store, no server answers there, or the folder cannot be made.
     """
     from kerasweep.tracking.mlflow_tracker import MlflowTracker
     from kerasweep.tracking.uris import check_reachable
 
     resolved = resolve_uri(uri)
-    check_reachable(resolved)
-    return MlflowTracker(resolved, experiment)
+    if not resumed:
+        check_reachable(resolved)
+    if board is not None:
+        make_folder(board)
+    return MlflowTracker(resolved, experiment, board)
 
 
 def open_store(uri: str, experiment: str | None = None) -> StudyStore:

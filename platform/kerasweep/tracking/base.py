@@ -47,14 +47,17 @@ class Tracker(Protocol):
     A trial shows in the store some seconds after it began, or when it has ended. ``close`` returns when everything was
     written, and raises TrackingError if anything could not be. When the process is killed instead, what it told until
     then is kept, and the study ends as interrupted.
+
+    A study that the store holds already is gone on with, and so are its trials: what they are told again is there once,
+    and in the end the store holds what it would have held without the interruption.
     """
 
     def start(self, header: StudyHeader) -> None:
-        """Begins the parent run."""
+        """Begins the parent run, or makes the one of this study run again."""
         ...
 
     def begin_trial(self, trial: Trial) -> None:
-        """Begins a child run with the trial's parameters."""
+        """Begins a child run with the trial's parameters, or makes the one of this trial run again."""
         ...
 
     def log_epochs(self, number: int, first_epoch: int, metrics: Sequence[Metrics]) -> None:
@@ -62,7 +65,10 @@ class Tracker(Protocol):
         ...
 
     def end_trial(self, trial: Trial) -> None:
-        """Ends a child run: status, reason, best value and epoch, duration, and any epoch not yet logged."""
+        """Ends a child run: status, reason, best value and epoch, duration, and any epoch not yet logged.
+
+        A trial that the store holds with the same end already costs nothing.
+        """
         ...
 
     def log_files(self, files: Sequence[Path], folder: str, trial: int | None = None) -> None:

@@ -99,16 +99,14 @@ def decode_metric(value: float) -> float:
     return float("inf") * value if abs(value) >= sys.float_info.max else value
 
 
-def summary_tags(key: str, value: object, written: int) -> dict[str, str]:
+def summary_tags(key: str, value: object) -> dict[str, str]:
     """One entry of the summary as JSON, over as many tags as it needs.
 
     Args:
         key: of the summary.
         value: anything JSON can hold; NumPy scalars count as numbers, other objects as their text.
-        written: how many tags this key has already; those no longer needed become empty.
     """
-    tags = _json_tags(f"{SUMMARY}{quote(key)}", value)
-    return tags | {f"{SUMMARY}{quote(key)}/{i}": "" for i in range(len(tags), written)}
+    return _json_tags(f"{SUMMARY}{quote(key)}", value)
 
 
 def changes_tags(changes: Sequence[Change]) -> dict[str, str]:
@@ -120,9 +118,14 @@ def changes_tags(changes: Sequence[Change]) -> dict[str, str]:
 
 def read_changes(tags: Mapping[str, str]) -> tuple[Change, ...]:
     """The changes that ``changes_tags`` wrote."""
-    chunks = {key.partition("/")[2]: text for key, text in tags.items() if key.partition("/")[0] == CHANGES}
+    chunks = {key.partition("/")[2]: text for key, text in tags.items() if whole_tag(key) == CHANGES}
     text = "".join(chunks[number] for number in sorted(chunks, key=lambda number: int(number or 0)))
     return tuple(Change(epoch, params) for epoch, params in json.loads(text or "[]"))
+
+
+def whole_tag(tag: str) -> str:
+    """The tag that a text begins in, which goes on in this one."""
+    return tag.partition("/")[0]
 
 
 def _json_tags(name: str, value: object) -> dict[str, str]:

@@ -6,15 +6,15 @@ import builtins
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kerasweep.errors import StudyNotFound
 from kerasweep.records import Direction, Metrics, Objective, Status, StudyRecord, Trial
-from kerasweep.tracking import layout
+from kerasweep.tracking import layout, runs
 from kerasweep.tracking.opening import connect, translated
 from kerasweep.tracking.uris import is_server, redact
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
 
-_PAGE = 1000
 _ASKABLE = re.compile(r"[A-Za-z0-9._@-]+")  # what ids and names are made of: nothing that ends a quoted string
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 _SERVER_THREADS = 8
@@ -138,30 +137,31 @@ class MlflowStore:
     def _studies(self, client: MlflowClient, also: str = "") -> Iterator[Run]:
         """Parent runs, newest first."""
         if self._experiment is None:
-            experiments = _pages(lambda token: client.search_experiments(max_results=_PAGE, page_token=token))
+            experiments = runs.pages(lambda token: client.search_experiments(max_results=runs.PAGE, page_token=token))
             ids = [experiment.experiment_id for experiment in experiments]
         else:
             experiment = client.get_experiment_by_name(self._experiment)
             ids = [] if experiment is None else [experiment.experiment_id]
         if not ids:
             return iter(())
-        return _runs(client, ids, f"tags.`{layout.KIND}` = 'study'{also}", "attributes.start_time DESC")
+        return runs.search(client, ids, f"tags.`{layout.KIND}` = 'study'{also}", "attributes.start_time DESC")
 
     def _trial_run(self, client: MlflowClient, study: Run, number: int) -> Run:
         also = f" and tags.`{layout.TRIAL}` = '{number}'"
-        for run in _trial_runs(client, study, also):
+        for run in runs.trial_runs(client, study.info.experiment_id, study.info.run_id, also):
             return run
         raise StudyNotFound(f"a trial must be in the study {study.data.tags[layout.STUDY]}. Received: trial {number}")
 
     def _trials(self, client: MlflowClient, study: Run) -> tuple[Trial, ...]:
-        runs = {int(run.data.tags[layout.TRIAL]): run for run in _trial_runs(client, study)}
-        ids = {number: run.info.run_id for number, run in runs.items()}
+        found = runs.trial_runs(client, study.info.experiment_id, study.info.run_id)
+        trials = {int(run.data.tags[layout.TRIAL]): run for run in found}
+        ids = {number: run.info.run_id for number, run in trials.items()}
         own = layout.OWN_METRICS
-        wanted = [(ids[number], key) for number, run in runs.items() for key in run.data.metrics if key not in own]
+        wanted = [(ids[number], key) for number, run in trials.items() for key in run.data.metrics if key not in own]
         curves: dict[str, builtins.list[Metric]] = {run_id: [] for run_id in ids.values()}
         for (run_id, _), curve in zip(wanted, self._histories(client, wanted), strict=True):
             curves[run_id] += curve
-        return tuple(_trial(runs[number], curves[ids[number]]) for number in sorted(runs))
+        return tuple(_trial(trials[number], curves[ids[number]]) for number in sorted(trials))
 
     def _histories(self, client: MlflowClient, wanted: Sequence[tuple[str, str]]) -> Iterable[Sequence[Metric]]:
         # A database answers in 1.3 ms, and threads only contend for it; a server's answers are worth overlapping.
@@ -169,27 +169,6 @@ class MlflowStore:
             return [client.get_metric_history(*pair) for pair in wanted]
         with ThreadPoolExecutor(_SERVER_THREADS) as threads:
             return tuple(threads.map(lambda pair: client.get_metric_history(*pair), wanted))
-
-
-def _pages(ask: Callable[[str | None], Any]) -> Iterator[Any]:
-    token: str | None = None
-    while True:
-        page = ask(token)
-        yield from page
-        token = page.token
-        if not token:
-            return
-
-
-def _runs(client: MlflowClient, experiments: list[str], where: str, order: str) -> Iterator[Run]:
-    return _pages(
-        lambda token: client.search_runs(experiments, where, max_results=_PAGE, order_by=[order], page_token=token)
-    )
-
-
-def _trial_runs(client: MlflowClient, study: Run, also: str = "") -> Iterator[Run]:
-    where = f"tags.`{layout.PARENT}` = '{study.info.run_id}' and tags.`{layout.KIND}` = 'trial'{also}"
-    return _runs(client, [study.info.experiment_id], where, "attributes.start_time ASC")
 
 
 def _overview(run: Run) -> StudyRecord:
@@ -220,6 +199,7 @@ def _trial(run: Run, logged: list[Metric]) -> Trial:
         epoch=None if epoch is None else int(epoch),
         started=run.info.start_time / 1000,
         seconds=own.get(layout.SECONDS, 0.0),
+        ended=0.0 if tags[layout.STATUS] == Status.RUNNING else (run.info.end_time or 0) / 1000,
         changes=layout.read_changes(tags),
     )
 

@@ -21,8 +21,11 @@ from kerasweep.errors import TrackingError
 from kerasweep.records import Metrics, Trial
 from kerasweep.tracking import layout
 from kerasweep.tracking.base import StudyHeader
+from kerasweep.tracking.opening import users_environment
+from kerasweep.tracking.secrecy import without_address
 from kerasweep.tracking.uris import redact
 
+_FLUSH_SECONDS = 600.0
 _STATUSES = ("finished", "interrupted", "failed")
 # Not `-m`, and with this process's own path: the same modules are found, and the user's `__main__` is not run again.
 _PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from kerasweep.tracking.writing import main; main()"
@@ -34,15 +37,16 @@ class MlflowTracker:
     """Keeps one study in MLflow, as ``base.Tracker`` describes.
 
     Importing MLflow, migrating a fresh database and creating the experiment take seconds and happen in the process that
-    writes; see ``tracking.writing``. While a store is away it waits for it and keeps what comes; the first failure is
-    logged as a warning when it happens, and is what ``close`` raises.
+    writes; see ``tracking.writing``. While a store is away that process waits for it and keeps what comes; the first
+    failure is logged as a warning when it happens, and is what ``close`` raises.
 
     Args:
         uri: a resolved address.
         experiment: created if it does not exist.
+        board: folder of this study's TensorBoard event files, which the same process writes; None for none.
     """
 
-    def __init__(self, uri: str, experiment: str) -> None:
+    def __init__(self, uri: str, experiment: str, board: Path | None = None) -> None:
         self._uri = uri
         # Pickled calls for the writing process; None ends it.
         self._calls: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -50,26 +54,28 @@ class MlflowTracker:
         self._written = threading.Event()
         self._flushes: dict[int, threading.Event] = {}
         self._flush_numbers = itertools.count()
+        self._study = ""
         self._failure = ""
         self._lost = 0
-        self._summary_tags: dict[str, int] = {}
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", _PROGRAM, *sys.path],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env=users_environment(),
             process_group=0,  # Ctrl-C is for the driver, which closes in its own time
         )
-        self._calls.put(pickle.dumps((uri, experiment)))
+        self._calls.put(pickle.dumps((uri, experiment, board)))
         # Daemons, so that a process that forgets to close still ends; close() is what makes the writing sure.
         for target, stream in ((self._send, self._process.stdin), (self._receive, self._process.stdout)):
             threading.Thread(target=target, args=(stream,), name="kerasweep-tracking", daemon=True).start()
 
     def start(self, header: StudyHeader) -> None:
-        """Begins the parent run."""
-        self._post("start", header)
+        """Begins the parent run, or makes the one of this study run again."""
+        self._study = header.id
+        self._post("start", without_address(header))
 
     def begin_trial(self, trial: Trial) -> None:
-        """Begins a child run with the trial's parameters."""
+        """Begins a child run with the trial's parameters, or makes the one of this trial run again."""
         self._post("begin_trial", trial, _now())
 
     def log_epochs(self, number: int, first_epoch: int, metrics: Sequence[Metrics]) -> None:
@@ -103,9 +109,7 @@ class MlflowTracker:
         """Adds to the study's summary; numbers become metrics of the parent run too."""
         tags: dict[str, str] = {}
         for key, value in summary.items():
-            entry = layout.summary_tags(key, value, self._summary_tags.get(key, 0))
-            self._summary_tags[key] = len(entry)
-            tags.update(entry)
+            tags |= layout.summary_tags(key, value)
         self._post("log_summary", tags, layout.numbers(summary), _now())
 
     def end(self, status: str) -> None:
@@ -118,19 +122,28 @@ class MlflowTracker:
         """Returns when everything so far was written, or has failed; what failed is raised by ``close``.
 
         Without ``trials``, when the study's own run is there; trials that have ended may still wait to be written.
+
+        Raises:
+            TrackingError: it took more than ten minutes; what waits is written later.
         """
         number, flushed = next(self._flush_numbers), threading.Event()
         self._flushes[number] = flushed
         self._post("flush", number, trials)
         if self._written.is_set():  # the process died: nobody will answer
             return
-        flushed.wait()
+        if not flushed.wait(_FLUSH_SECONDS):
+            raise TrackingError(
+                f"the tracking store {redact(self._uri)} must answer when its study is needed. Received: no answer for "
+                f"{_FLUSH_SECONDS:.0f} seconds"
+            )
 
     def close(self) -> None:
         """Returns when everything was written. May be called again, also after an interrupt of the first call.
 
+        A store that is away has half a minute to come back.
+
         Raises:
-            TrackingError: something could not be written; raised once, with the first reason.
+            TrackingError: something could not be written; raised once, with the first reason and the way to go on.
         """
         if not self._closing.is_set():
             self._post("close")
@@ -140,8 +153,9 @@ class MlflowTracker:
         if self._lost:
             first, count, self._lost = self._failure, self._lost, 0
             more = f" ({count - 1} more were lost after it)" if count > 1 else ""
+            later = f" `kerasweep sync {self._study}` sends what is missing." if self._study else ""
             raise TrackingError(
-                f"every result must reach the tracking store {redact(self._uri)}. Received: {first}{more}"
+                f"every result must reach the tracking store {redact(self._uri)}.{later} Received: {first}{more}"
             )
 
     def _post(self, name: str, *arguments: Any) -> None:

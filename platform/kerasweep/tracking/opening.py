@@ -16,6 +16,7 @@ from urllib.parse import quote as percent_encode
 from filelock import FileLock
 
 from kerasweep.errors import KerasweepError, TrackingError
+from kerasweep.tracking.secrecy import without_secrets
 from kerasweep.tracking.uris import artifact_root, is_server, redact, sqlite_path
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ _ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",  # half a minute; MLflow's 7 would hold up an interrupt for four
 }
+_added: set[str] = set()  # of these, what the user had not set
 _LOCK_SECONDS = 300.0
 _LOG_LEVELS = {
     "mlflow.store.db.utils": logging.CRITICAL,  # each failed statement with its traceback; we report it once
@@ -88,7 +90,14 @@ def checkpoint(uri: str) -> None:
 def prepare_environment() -> None:
     """Settings that MLflow reads from the environment, for this process and its children."""
     for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+        if name not in os.environ:
+            os.environ[name] = value
+            _added.add(name)
+
+
+def users_environment() -> dict[str, str]:
+    """The environment without the settings that are ours, for a process that has other ones."""
+    return {name: value for name, value in os.environ.items() if name not in _added}
 
 
 def ensure_experiment(client: MlflowClient, uri: str, name: str) -> str:
@@ -130,17 +139,6 @@ def translated(uri: str) -> Iterator[None]:
             f"the tracking store must be reachable, writable and of this MLflow's version: {redact(uri)}. "
             f"Received: {without_secrets(str(error), uri) or type(error).__name__}"
         ) from None
-
-
-def without_secrets(text: str, uri: str) -> str:
-    """A foreign message, shortened to one line, in which the address shows no password."""
-    text = text.replace(uri, redact(uri))
-    userinfo = uri.partition("://")[2].rpartition("@")[0]
-    password = userinfo.partition(":")[2]
-    if password and not uri.startswith("sqlite"):
-        text = text.replace(password, "***")
-    line = " ".join(text.split())
-    return line if len(line) <= 500 else f"{line[:499]}…"
 
 
 @contextlib.contextmanager

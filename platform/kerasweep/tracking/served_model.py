@@ -20,12 +20,16 @@ _WHOLE = re.compile(r"([+-]?\d+)\.0*")
 
 
 class RawRows(PythonModel):  # type: ignore[misc]  # MLflow leaves its base class untyped
-    """A ``.keras`` model whose inputs are named columns, each ``(rows, 1)``, or one array ``(rows, columns)``."""
+    """A ``.keras`` model of named columns, each ``(rows, 1)``, of one array, or of several by name.
+
+    Its outputs are told by ``model_config``: a pair for each, of its name and of the names of its columns. The name of
+    the only one is empty.
+    """
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the network, and the names of its outputs."""
-        self._network = keras.saving.load_model(context.artifacts["network"], compile=False)
-        self._outputs: list[str] = list(context.model_config["outputs"])
+        self._network = keras.saving.load_model(context.artifacts["network"], compile=False, safe_mode=True)
+        self._outputs: list[tuple[str, list[str]]] = [tuple(pair) for pair in context.model_config["outputs"]]
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -34,23 +38,35 @@ class RawRows(PythonModel):  # type: ignore[misc]  # MLflow leaves its base clas
 
         Args:
             context: of MLflow; unused.
-            model_input: a DataFrame of raw rows; None, NaN and empty text stand for missing values.
+            model_input: a DataFrame of raw rows, in which None, NaN and empty text stand for missing values; or an
+                array ``(rows, …)``, or a dict of them. MLflow knows no type hint for these, and warns of any other.
             params: unused.
 
         Returns:
-            A column per output of the network.
+            A column for each number that the network predicts.
         """
-        rows = model_input
+        rows: Any = model_input
+        index = rows.index if isinstance(rows, pd.DataFrame) else None
+        predicted = self._network.predict(self._batch(rows), verbose=0)
+        columns: dict[str, Any] = {}
+        for name, labels in self._outputs:
+            values = np.asarray(predicted[name] if isinstance(predicted, dict) else predicted)
+            columns |= dict(zip(labels, values.reshape(len(values), -1).T, strict=True))
+        return pd.DataFrame(columns, index=index)
+
+    def _batch(self, rows: Any) -> Any:
+        """Rows as the network takes them."""
+        if isinstance(rows, dict):
+            return {name: np.asarray(rows[name], tensor.dtype) for name, tensor in self._network.input.items()}
+        if not isinstance(rows, pd.DataFrame):
+            return np.asarray(rows, self._network.inputs[0].dtype)
         # A Sequential model has one input, but no ``input`` before its first call.
         single = isinstance(self._network, keras.Sequential)
         expected = self._network.inputs[0] if single else self._network.input
         if isinstance(expected, dict):
-            batch: Any = {name: _column(name, rows[name], tensor.dtype) for name, tensor in expected.items()}
-        else:
-            flat = np.concatenate([_column(name, rows[name], "float32") for name in rows.columns], axis=1)
-            batch = flat.reshape(len(rows), *expected.shape[1:])
-        predicted = np.asarray(self._network.predict(batch, verbose=0))
-        return pd.DataFrame(predicted.reshape(len(rows), -1), columns=self._outputs, index=rows.index)
+            return {name: _column(name, rows[name], tensor.dtype) for name, tensor in expected.items()}
+        flat = np.concatenate([_column(name, rows[name], "float32") for name in rows.columns], axis=1)
+        return flat.reshape(len(rows), *expected.shape[1:])
 
 
 def _column(name: str, values: Any, dtype: str) -> Any:

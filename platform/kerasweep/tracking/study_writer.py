@@ -4,6 +4,9 @@ A call of MLflow on SQLite costs 3 to 6 ms of CPU time before it does anything, 
 nothing is sent as it comes. A trial that has ended goes out whole: ``create_run`` with all its tags, one ``log_batch``,
 ``set_terminated``. A trial that runs for longer shows up after five seconds, and is brought up to date as often as a
 tenth of the time allows: seldom if many trials run side by side, and then for the first time not when it shows up.
+
+A study that the store holds already is gone on with: an earlier process was killed, or wrote it whole, or in part. Its
+runs are found once. One that holds its trial as it ended costs nothing more; any other is looked at and put right.
 """
 
 from __future__ import annotations
@@ -13,7 +16,6 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,51 +24,17 @@ from kerasweep.records import Metrics, Objective, Status, Trial
 from kerasweep.tracking import layout
 from kerasweep.tracking.base import StudyHeader
 from kerasweep.tracking.patience import Patience
+from kerasweep.tracking.run_writer import Draft, RunWriter
+from kerasweep.tracking.runs import ENDED, Kept, ending, find_run, kept_trials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
-# https://mlflow.org/docs/latest/api_reference/rest-api.html#request-limits
-_BATCH_ENTITIES = 1000
-_BATCH_PARAMS = 100
-_BATCH_TAGS = 100
 _SHOW_SECONDS = 5.0  # after which what waits for a run that goes on is sent
 _REST = 10  # times as long as a round over all runs that go on takes, a run is left alone
-_ENDED = {Status.FINISHED: "FINISHED", Status.STOPPED: "KILLED", Status.FAILED: "FAILED"}
 _STUDY_ENDED = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
-
-
-@dataclass
-class _Run:
-    """A run being written, and what waits to be sent for it.
-
-    Attributes:
-        name: shown in the UI.
-        started: milliseconds since the Unix epoch.
-        tags: the first ones are sent with the creation.
-        due: when what waits is to be sent; on the monotonic clock.
-        number: of the trial, None for the study.
-        id: empty until it was created.
-        epochs: what was logged so far of a trial, by 1-based epoch.
-        latest: the last timestamp of these, in milliseconds.
-        end: MLflow's status and the time in milliseconds; None while it goes on.
-    """
-
-    name: str
-    started: int
-    tags: dict[str, str]
-    due: float
-    number: int | None = None
-    id: str = ""
-    metrics: list[tuple[str, float, int, int]] = field(default_factory=list)
-    params: dict[str, str] = field(default_factory=dict)
-    epochs: dict[int, Metrics] = field(default_factory=dict)
-    latest: int = 0
-    end: tuple[str, int] | None = None
-
-    @property
-    def waits(self) -> bool:
-        return bool(not self.id or self.metrics or self.params or self.tags)
+_NOTE = "mlflow.note.content"  # what the UI shows on top of the run, where a user may change it
 
 
 class StudyWriter:
@@ -89,18 +57,18 @@ class StudyWriter:
         self._experiment = experiment
         self._patience = patience
         self._lost = lost
-        self._study: _Run | None = None
-        self._study_id = ""
+        self._runs = RunWriter(client, experiment, patience)
+        self._study: Draft | None = None
         self._objective: Objective | None = None
-        self._running: dict[int, _Run] = {}
-        self._ended: dict[int, _Run] = {}  # and not yet written, in the order of their ends
-        self._written: dict[int, str] = {}
+        self._running: dict[int, Draft] = {}
+        self._ended: dict[int, Draft] = {}  # and not yet written, in the order of their ends
+        self._kept: dict[int, Kept] = {}  # written, by this process or an earlier one
         self._best: float | None = None
-        self._ends = 0
+        self._counted: set[int] = set()  # trials that the curve of the best value goes over
 
     def start(self, header: StudyHeader) -> None:
-        """Create the parent run with all that is known of the study."""
-        self._study_id, self._objective = header.id, header.objective
+        """Create the parent run with all that is known of the study, or go on with the one that the store holds."""
+        self._objective = header.objective
         tags = {
             layout.KIND: "study",
             layout.STUDY: header.id,
@@ -112,73 +80,88 @@ class StudyWriter:
             layout.DIRECTORY: header.directory,
             layout.FINGERPRINT: str(header.dataset.get("fingerprint", "")),
             **{f"{layout.VERSION}{package}": version for package, version in header.versions.items()},
-            "mlflow.note.content": _description(header),  # what the UI shows on top of the run
+            _NOTE: _description(header),
         }
         if header.git_commit:
             tags[layout.GIT_COMMIT] = header.git_commit
-        study = _Run(header.id, round(header.started * 1000), tags, time.monotonic())
-        self._create(study)
+        study = Draft(header.id, round(header.started * 1000), _cleaned(tags), time.monotonic())
+        found = self._patience.call(find_run, self._client, self._experiment, study.tags)
+        if found is None:
+            self._runs.create(study)
+        else:
+            self._go_on(study, found)
         self._study = study
         self._patience.call(self._client.log_text, study.id, header.spec, layout.SPEC_FILE)
         if header.source:
             self._patience.call(self._client.log_text, study.id, header.source, layout.SOURCE_FILE)
         self._log_dataset(study.id, header.dataset)
 
+    def _go_on(self, study: Draft, found: Run) -> None:
+        study.id, study.kept = found.info.run_id, Kept(found.info.run_id, run=found)
+        if _NOTE in found.data.tags:
+            study.tags[_NOTE] = found.data.tags[_NOTE]
+        self._runs.send(study)
+        self._kept = self._patience.call(kept_trials, self._client, self._experiment, study.id)
+
     def begin_trial(self, trial: Trial, at: int) -> None:
-        """A trial begins; one that has begun already (it was restarted) keeps its run."""
+        """A trial begins. One that has begun already keeps its run, even if it has ended."""
         if trial.number in self._running:
             return
-        if trial.number in self._ended or trial.number in self._written:
-            raise TrackingError(f"a trial ends once. Received: trial {trial.number} again")
         params, types = layout.encode_params(trial.params)
+        study = self._parent()
         tags = {
-            layout.PARENT: self._parent().id,
+            layout.PARENT: study.id,
             layout.KIND: "trial",
-            layout.STUDY: self._study_id,
+            layout.STUDY: study.tags[layout.STUDY],
             layout.TRIAL: str(trial.number),
             layout.STATUS: str(Status.RUNNING),
             layout.SEED: str(trial.seed),
             layout.TYPES: types,
         }
-        started = round(trial.started * 1000) if trial.started else at
-        self._running[trial.number] = _Run(
+        draft = Draft(
             f"trial {trial.number:04d}",
-            started,
-            tags,
+            round(trial.started * 1000) if trial.started else at,
+            _cleaned(tags),
             time.monotonic() + _SHOW_SECONDS,
             trial.number,
             params=params,
-            latest=started,
         )
+        if before := self._ended.pop(trial.number, None):
+            draft.id, draft.kept, draft.held = before.id, before.kept, before.held
+        elif kept := self._kept.pop(trial.number, None):
+            draft.id, draft.kept = kept.id, kept
+        self._running[trial.number] = draft
 
     def log_epochs(self, number: int, first_epoch: int, metrics: Sequence[Metrics], at: int) -> None:
         """A running trial's metrics. An epoch that is reported again replaces what was there."""
-        run = self._run(number)
-        run.latest = max(at, run.latest + 1)  # the latest timestamp is what counts when an epoch was logged twice
+        draft = self._draft(number)
         for epoch, values in enumerate(metrics, first_epoch):
-            run.epochs[epoch] = values
-            run.metrics += [(layout.quote(name), value, run.latest, epoch) for name, value in values.items()]
+            draft.tell(epoch, {layout.quote(name): value for name, value in values.items()}, at)
 
     def end_trial(self, trial: Trial, at: int) -> None:
         """A trial ends; its run is to hold exactly what ``trial`` says."""
-        self.begin_trial(trial, at)
-        run = self._run(trial.number)
-        for epoch, values in enumerate(trial.history, 1):
-            if not _same(run.epochs.get(epoch), values):
-                self.log_epochs(trial.number, epoch, [values], at)
-        own = {layout.SECONDS: trial.seconds, layout.EPOCHS: float(len(trial.history))}
-        if trial.value is not None:
-            own[layout.BEST_VALUE] = trial.value
-        if trial.epoch is not None:
-            own[layout.BEST_EPOCH] = float(trial.epoch)
-        run.tags.update(layout.changes_tags(trial.changes))
-        self._end_run(trial.number, trial.status, trial.reason, own, at)
-        self._ends += 1
-        if trial.value is not None and trial.status is not Status.FAILED:
-            self._note_best(trial.value)
-        if self._best is not None:
-            # After so many ended trials: a curve that the UI draws, and whose last point is the best.
-            self._parent().metrics.append((layout.BEST_VALUE, self._best, at, self._ends))
+        at = round(trial.ended * 1000) if trial.ended else at
+        kept = self._kept.get(trial.number)
+        if kept is not None and kept.ending == ending(trial):
+            self._kept[trial.number] = Kept(kept.id, kept.ending)  # the rest of it is needed no more
+        else:
+            self.begin_trial(trial, at)
+            self.log_epochs(trial.number, 1, trial.history, at)
+            draft = self._draft(trial.number)
+            for epoch in [epoch for epoch in draft.points if epoch > len(trial.history)]:
+                del draft.points[epoch]
+                draft.waiting.pop(epoch, None)
+            draft.params, types = layout.encode_params(trial.params)  # it may have found some itself
+            draft.tags |= _cleaned({layout.TYPES: types, **layout.changes_tags(trial.changes)})
+            own = {layout.SECONDS: trial.seconds, layout.EPOCHS: float(len(trial.history))}
+            if trial.value is not None:
+                own[layout.BEST_VALUE] = trial.value
+            if trial.epoch is not None:
+                own[layout.BEST_EPOCH] = float(trial.epoch)
+            draft.tell(0, own, at)
+            draft.ending = ending(trial)
+            self._end_run(trial.number, trial.status, trial.reason, at)
+        self._note_best(trial, at)
 
     def log_file(self, copy: str, folder: str, trial: int | None) -> None:
         """Upload a private copy of a file or directory, then delete it with the directory it lies in."""
@@ -189,21 +172,22 @@ class StudyWriter:
 
     def log_summary(self, tags: Mapping[str, str], numbers: Mapping[str, float], at: int) -> None:
         """Add tags and metrics to the parent run; see ``layout.summary_tags`` and ``layout.numbers``."""
-        run = self._parent()
-        run.tags.update(tags)
-        run.metrics += [(name, value, at, 0) for name, value in numbers.items()]
-        self._send(run)
+        study = self._parent()
+        again = {layout.whole_tag(tag) for tag in tags}
+        study.tags = {tag: text for tag, text in study.tags.items() if layout.whole_tag(tag) not in again}
+        study.tags |= _cleaned(tags)
+        study.tell(0, {**study.points.get(0, {}), **numbers}, at)
+        self._runs.send(study)
 
     def end(self, status: str, at: int) -> None:
         """End the parent run. A trial that nobody ended is recorded as stopped with the epochs it reported."""
-        for number, run in list(self._running.items()):
-            own = {layout.EPOCHS: float(len(run.epochs))}
-            self._end_run(number, Status.STOPPED, "the study ended before the trial did", own, at)
+        for number in list(self._running):
+            self._end_run(number, Status.STOPPED, "the study ended before the trial did", at)
         self.flush()
         study = self._parent()
         study.tags[layout.STATUS] = status
         study.end = _STUDY_ENDED[status], at
-        self._send(study)
+        self._runs.send(study)
 
     @property
     def goes_on(self) -> bool:
@@ -224,30 +208,30 @@ class StudyWriter:
 
     def flush(self) -> None:
         """Send all that waits. One run's failure does not keep the others back."""
-        for run in [*self._ended.values(), *self._running.values(), *([self._study] if self._study else [])]:
-            if run.waits or run.end:
-                self._write(run)
+        for draft in [*self._ended.values(), *self._running.values(), *([self._study] if self._study else [])]:
+            if draft.waits or draft.end:
+                self._write(draft)
 
-    def _next(self) -> _Run | None:
+    def _next(self) -> Draft | None:
         """The run that is due first. Those that have ended are so in their own order."""
-        runs = [run for run in self._running.values() if run.waits]
+        drafts = [draft for draft in self._running.values() if draft.waits]
         if self._study is not None and self._study.waits:
-            runs.append(self._study)
-        runs += [run for _, run in zip(range(1), self._ended.values(), strict=False)]
-        return min(runs, key=lambda run: run.due, default=None)
+            drafts.append(self._study)
+        drafts += [draft for _, draft in zip(range(1), self._ended.values(), strict=False)]
+        return min(drafts, key=lambda draft: draft.due, default=None)
 
-    def _write(self, run: _Run, whole: bool = True) -> None:
+    def _write(self, draft: Draft, whole: bool = True) -> None:
         try:
-            self._send(run, whole)
+            self._send(draft, whole)
         except Exception as error:  # MLflow passes on its libraries' errors; one lost run must not cost the next
             self._lost(error)
 
-    def _parent(self) -> _Run:
+    def _parent(self) -> Draft:
         if self._study is None:
             raise TrackingError("a study must be started before anything is logged to it. Received: no start")
         return self._study
 
-    def _run(self, number: int) -> _Run:
+    def _draft(self, number: int) -> Draft:
         if number not in self._running:
             raise TrackingError(f"epochs are logged to a trial between its begin and its end. Received: trial {number}")
         return self._running[number]
@@ -255,73 +239,60 @@ class StudyWriter:
     def _run_id(self, trial: int | None) -> str:
         if trial is None:
             return self._parent().id
-        if trial in self._written:
-            return self._written[trial]
-        run = self._ended[trial] if trial in self._ended else self._run(trial)
-        self._create(run)
-        return run.id
+        draft = self._ended.get(trial) or self._running.get(trial)
+        if draft is None:
+            return self._kept[trial].id if trial in self._kept else self._draft(trial).id
+        if draft.kept is not None:
+            self._send(draft)  # which may make another run of it
+        else:
+            self._runs.create(draft)
+        return draft.id
 
-    def _end_run(self, number: int, status: Status, reason: str, own: Mapping[str, float], at: int) -> None:
-        run = self._running.pop(number)
-        run.metrics += [(name, value, at, 0) for name, value in own.items()]
-        run.tags[layout.STATUS] = str(status)
+    def _end_run(self, number: int, status: Status, reason: str, at: int) -> None:
+        draft = self._running.pop(number)
+        draft.tags[layout.STATUS] = str(status)
         if reason:
-            run.tags[layout.REASON] = reason
-        run.end, run.due = (_ENDED[status], at), time.monotonic()
-        self._ended[number] = run
+            draft.tags[layout.REASON] = layout.clean(reason)
+        draft.end, draft.due = (ENDED[status], at), time.monotonic()
+        self._ended[number] = draft
 
-    def _note_best(self, value: float) -> None:
-        objective = self._objective
-        if objective is not None and math.isfinite(value):
+    def _note_best(self, trial: Trial, at: int) -> None:
+        """Go on with the curve of the best value over ended trials, which the UI draws; its last point is the best."""
+        if trial.number in self._counted:
+            return
+        self._counted.add(trial.number)
+        value, objective = trial.value, self._objective
+        if objective is not None and value is not None and math.isfinite(value) and trial.status is not Status.FAILED:
             better = self._best is None or objective.direction.better(value, self._best)
             self._best = value if better else self._best
+        study, step = self._parent(), len(self._counted)
+        if self._best is not None and step not in study.held.points:
+            study.tell(step, {layout.BEST_VALUE: self._best}, at)
 
-    def _create(self, run: _Run) -> None:
-        if run.id:
-            return
-        tags = {key: layout.clean(value) for key, value in run.tags.items()}
-        created = self._patience.call(self._client.create_run, self._experiment, run.started, tags, run.name)
-        run.id, run.tags = str(created.info.run_id), {}
-
-    def _send(self, run: _Run, whole: bool = True) -> None:
-        """Send what waits for a run, and its end. What was tried in vain is not tried again, except a creation.
+    def _send(self, draft: Draft, whole: bool = True) -> None:
+        """Send what waits for a run, and its end.
 
         Unless it is to be sent whole, of a run that goes on among many others nothing but the creation is sent.
         """
         begun = time.monotonic()
-        if run.number is not None and run.end is not None:
-            del self._ended[run.number]
-        new = not run.id
+        if draft.number is not None and draft.end is not None:
+            del self._ended[draft.number]
+        new, holds = not draft.id, None
         try:
-            self._create(run)
-            if new and not whole and run.end is None and self._rest(run, begun) > _SHOW_SECONDS:
+            self._runs.create(draft)
+            if new and not whole and draft.end is None and self._rest(draft, begun) > _SHOW_SECONDS:
                 return
-            self._send_batches(run)
-            if run.end is not None:
-                self._patience.call(self._client.set_terminated, run.id, *run.end)
+            self._runs.send(draft)
+            holds = draft.ending
         finally:
-            if run.number is not None and run.end is not None and run.id:
-                self._written[run.number] = run.id
-            run.due = time.monotonic() + self._rest(run, begun)
+            if draft.number is not None and draft.end is not None and draft.id:
+                self._kept[draft.number] = Kept(draft.id, holds)
+            draft.due = time.monotonic() + self._rest(draft, begun)
 
-    def _rest(self, run: _Run, begun: float) -> float:
+    def _rest(self, draft: Draft, begun: float) -> float:
         """Seconds that a run is left alone after it was written, given when that began."""
-        beside = 1 if run.number is None else len(self._running)
+        beside = 1 if draft.number is None else len(self._running)
         return max(_SHOW_SECONDS, _REST * (time.monotonic() - begun) * beside)
-
-    def _send_batches(self, run: _Run) -> None:
-        from mlflow.entities import Metric, Param, RunTag
-
-        metrics = [Metric(*entry) for entry in run.metrics]
-        params = [Param(key, value) for key, value in run.params.items()]
-        tags = [RunTag(key, layout.clean(value)) for key, value in run.tags.items()]
-        run.metrics, run.params, run.tags = [], {}, {}
-        while metrics or params or tags:
-            room = _BATCH_ENTITIES - len(params[:_BATCH_PARAMS]) - len(tags[:_BATCH_TAGS])
-            self._patience.call(
-                self._client.log_batch, run.id, metrics[:room], params[:_BATCH_PARAMS], tags[:_BATCH_TAGS]
-            )
-            metrics, params, tags = metrics[room:], params[_BATCH_PARAMS:], tags[_BATCH_TAGS:]
 
     def _log_dataset(self, run_id: str, dataset: Mapping[str, str | int]) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -338,10 +309,8 @@ class StudyWriter:
         self._patience.call(self._client.log_inputs, run_id, [DatasetInput(entry, [context])])
 
 
-def _same(a: Metrics | None, b: Metrics) -> bool:
-    if a is None or a.keys() != b.keys():
-        return False
-    return all(a[key] == b[key] or (math.isnan(a[key]) and math.isnan(b[key])) for key in a)
+def _cleaned(tags: Mapping[str, str]) -> dict[str, str]:
+    return {key: layout.clean(text) for key, text in tags.items()}
 
 
 def _description(header: StudyHeader) -> str:

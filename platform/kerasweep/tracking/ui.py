@@ -7,8 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from kerasweep.errors import TrackingError
+from kerasweep.tracking.login import guarded, is_local
 from kerasweep.tracking.uris import artifact_root, is_server, redact, resolve_uri
 
 
@@ -39,22 +42,57 @@ def ui_command(uri: str, host: str, port: int) -> list[str]:
     ]  # fmt: skip
 
 
-def serve_ui(uri: str, host: str = "127.0.0.1", port: int = 5000) -> int:
-    """Run MLflow's UI until it ends or Ctrl-C; only this machine reaches it unless ``host`` says otherwise.
+def serve_ui(
+    uri: str,
+    host: str = "127.0.0.1",
+    port: int = 5000,
+    names: Sequence[str] = (),
+    show: Callable[[str, str], None] | None = None,
+) -> int:
+    """Run MLflow's UI until it ends or Ctrl-C.
+
+    Only this machine reaches it unless ``host`` says otherwise; then it asks for a user and a password.
+
+    Args:
+        uri: a database; as ``resolve_uri`` takes it.
+        host: to listen on.
+        port: to listen on.
+        names: see ``guarded``, as ``show``.
+        show: is told the first user's name and password.
 
     Returns:
         The exit code; 0 after Ctrl-C, which is how one leaves it.
 
     Raises:
-        TrackingError: the port is taken, the store cannot be opened, or the address is a server.
+        TrackingError: the port is taken, the store cannot be opened, or the address is a server; or see ``guarded``.
+        MissingExtra: see ``guarded``.
     """
     command = ui_command(uri, host, port)
-    _check_free(host, port)
+    check_free(host, port)
     from kerasweep.tracking.opening import connect
 
     resolved = resolve_uri(uri)
-    connect(resolved, create=True)
-    process = subprocess.Popen(command, env={**os.environ, "MLFLOW_BACKEND_STORE_URI": resolved})
+    environment = {"MLFLOW_BACKEND_STORE_URI": resolved}
+    if is_local(host):
+        connect(resolved, create=True)
+        return serve(command, environment)
+    root = artifact_root(resolved) or Path("mlruns", "artifacts").absolute()
+    with guarded(root.parent, host, port, names, show) as guard:
+        connect(resolved, create=True)
+        return serve([*command, *guard.options], {**environment, **guard.environment})
+
+
+def serve(command: list[str], environment: Mapping[str, str]) -> int:
+    """Run a server until it ends or Ctrl-C, and leave nothing running.
+
+    Args:
+        command: of the server.
+        environment: what is added to this process's own.
+
+    Returns:
+        The exit code; 0 after Ctrl-C, which is how one leaves it.
+    """
+    process = subprocess.Popen(command, env={**os.environ, **environment})
     # A SIGTERM must reach the server too: the default would end this process alone and leave the port taken.
     signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
     try:
@@ -65,7 +103,12 @@ def serve_ui(uri: str, host: str = "127.0.0.1", port: int = 5000) -> int:
         _stop(process)
 
 
-def _check_free(host: str, port: int) -> None:
+def check_free(host: str, port: int) -> None:
+    """Make a taken port an error before anything starts.
+
+    Raises:
+        TrackingError: it is taken.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port just left is free

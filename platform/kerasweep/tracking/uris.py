@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import urllib.error
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from kerasweep.errors import TrackingError
 
 _SQLITE = "sqlite:///"
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
-_SECRET_QUERY = re.compile(r"([?&][^=&]*(?:password|passwd|token|secret|key)[^=&]*=)[^&\s]*", re.IGNORECASE)
+SECRET_QUERY = re.compile(r"([?&][^=&]*(?:password|passwd|token|secret|key)[^=&]*=)([^&\s]*)", re.IGNORECASE)
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _REACH_SECONDS = 5.0
 
 
@@ -79,25 +82,47 @@ def artifact_root(uri: str, cwd: Path | None = None) -> Path | None:
     return (Path.cwd() if cwd is None else cwd.absolute()) / "mlruns" / "artifacts"
 
 
+# In the place of what ``redact`` takes out.
+HIDDEN = "***"
+
+
 def redact(uri: str) -> str:
     """The address without user names, passwords and tokens, for messages and logs."""
     if not uri.startswith("sqlite"):
-        uri = re.sub(r"://.*@", "://***@", uri)
-    return _SECRET_QUERY.sub(r"\1***", uri)
+        uri = re.sub(r"://.*@", f"://{HIDDEN}@", uri)
+    return SECRET_QUERY.sub(rf"\1{HIDDEN}", uri)
 
 
 def check_reachable(uri: str) -> None:
-    """Make a mistyped server address an error before a study trains for hours, not after.
+    """Make a mistyped address of a server an error before a study trains for hours, not after.
 
     Raises:
-        TrackingError: nothing answers at a server's address within five seconds.
+        TrackingError: nothing answers there within five seconds.
     """
-    if not uri.startswith("http"):
-        return
-    plain = re.sub(r"://.*@", "://", uri).rstrip("/")
+    if reason := unreachable(uri, _REACH_SECONDS):
+        raise TrackingError(f"a tracking server must answer at {redact(uri)}. Received: {reason}")
+
+
+def unreachable(uri: str, seconds: float) -> str:
+    """Why nothing answers at an address in so many seconds; empty if something does, or if it names no server."""
     try:
-        urllib.request.urlopen(f"{plain}/health", timeout=_REACH_SECONDS).close()
+        if uri.startswith("http"):
+            plain = re.sub(r"://.*@", "://", uri).rstrip("/")
+            urllib.request.urlopen(f"{plain}/health", timeout=seconds).close()
+        elif (place := database_server(uri)) is not None:
+            socket.create_connection(place, seconds).close()
     except urllib.error.HTTPError:
-        return  # Something answered; whether it lets us in, MLflow's own requests will tell.
+        return ""  # Something answered; whether it lets us in, MLflow's own requests will tell.
     except (OSError, ValueError) as error:
-        raise TrackingError(f"a tracking server must answer at {redact(uri)}. Received: {error}") from None
+        return str(error)
+    return ""
+
+
+def database_server(uri: str) -> tuple[str, int] | None:
+    """Host and port of a database; None where the address does not name exactly one."""
+    scheme = uri.partition(":")[0].partition("+")[0]
+    try:
+        host, port = urlsplit(uri).hostname, urlsplit(uri).port
+    except ValueError:  # several hosts with their ports, as PostgreSQL allows
+        return None
+    return None if scheme not in _PORTS or not host or "," in host else (host, port or _PORTS[scheme])

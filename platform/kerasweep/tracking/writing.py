@@ -12,21 +12,39 @@ import contextlib
 import gc
 import logging
 import math
+import operator
 import os
 import pickle
 import queue
 import sys
 import threading
 import time
-from typing import Any, BinaryIO
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO, Protocol
 
 from kerasweep.errors import TrackingError
-from kerasweep.tracking.opening import checkpoint, connect, ensure_experiment, relax_sqlite, translated, without_secrets
+from kerasweep.tracking.board_writer import BoardWriter
+from kerasweep.tracking.one_writer import hold
+from kerasweep.tracking.opening import (
+    checkpoint,
+    connect,
+    ensure_experiment,
+    prepare_environment,
+    relax_sqlite,
+    translated,
+)
 from kerasweep.tracking.patience import Patience
+from kerasweep.tracking.secrecy import without_secrets
 from kerasweep.tracking.study_writer import StudyWriter
+from kerasweep.tracking.uris import unreachable
 
 # When training keeps all cores busy, this leaves a quarter of one to the writing: enough to keep up.
 _NICENESS = 5
+
+# A call is tried again here, where it is known what of it may have been done already, and not by MLflow. A user's own
+# values win.
+_ENVIRONMENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+_REACH_SECONDS = 30.0
 
 Call = tuple[str, tuple[Any, ...]]
 
@@ -34,23 +52,54 @@ Call = tuple[str, tuple[Any, ...]]
 def main() -> None:
     """Write what comes in until it ends."""
     os.nice(_NICENESS)
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     # Answers have the standard output to themselves: what a library prints goes to standard error.
     answers = Answers(os.fdopen(os.dup(1), "wb"))
     os.dup2(2, 1)
     log = logging.getLogger("kerasweep")
     log.addHandler(answers)
     log.propagate = False
-    uri, experiment = pickle.load(sys.stdin.buffer)
+    uri, experiment, board = pickle.load(sys.stdin.buffer)
     inbox = Inbox(sys.stdin.buffer)
-    writer = _opened(uri, experiment, Patience(inbox.closing), answers)
+    patience = Patience(inbox.closing, lambda error: _text(error, uri))
+    writer = _opened(uri, experiment, patience, answers)
     # MLflow's import leaves 300,000 objects that stay; the garbage collector need not look at them again and again.
     gc.collect()
     gc.freeze()
-    if writer is None:
-        _drop(inbox, answers)
-    else:
-        _write(writer, inbox, answers, uri)
+    writers: list[Writer] = [] if writer is None else [writer]
+    if board is not None:
+        writers.append(BoardWriter(board))
+    _write(writers, inbox, lambda error: answers.send("lost", _text(error, uri)), answers, uri)
+    if writer is not None:
         checkpoint(uri)
+
+
+class Writer(Protocol):
+    """Writes one study somewhere. Beside what is below it has a method for each of the tracker's calls.
+
+    Those about trials only take note; ``write_next`` writes when ``due`` has come.
+    """
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a study was started and not ended."""
+        ...
+
+    @property
+    def due(self) -> float:
+        """When ``write_next`` has something to do, on the monotonic clock; infinity if nothing waits."""
+        ...
+
+    def write_next(self) -> None: ...
+
+    def flush(self) -> None:
+        """Write all that waits."""
+        ...
+
+    def end(self, status: str, at: int) -> None:
+        """End the study, and its trials that nobody ended."""
+        ...
 
 
 class Inbox:
@@ -103,11 +152,14 @@ class Answers(logging.Handler):
 
 
 def _opened(uri: str, experiment: str, patience: Patience, answers: Answers) -> StudyWriter | None:
+    prepare_environment()
     relax_sqlite()
     try:
+        patience.call(_reach, uri)
         client = connect(uri, create=True)
         if client is None:
             raise TrackingError("a store that is opened to write must be created. Received: no store")
+        patience.probe = lambda: client.search_experiments(max_results=1)
         with translated(uri):
             found = patience.call(ensure_experiment, client, uri, experiment)
     except TrackingError as error:
@@ -116,41 +168,59 @@ def _opened(uri: str, experiment: str, patience: Patience, answers: Answers) -> 
     return StudyWriter(client, found, patience, lambda error: answers.send("lost", _text(error, uri)))
 
 
-def _write(writer: StudyWriter, inbox: Inbox, answers: Answers, uri: str) -> None:
-    """Take notes as long as calls come, and write when there are none: then each run takes the fewest requests."""
+def _reach(uri: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    if reason := unreachable(uri, _REACH_SECONDS):
+        raise MlflowException(reason)
+
+
+def _write(
+    writers: Sequence[Writer], inbox: Inbox, lost: Callable[[Exception], None], answers: Answers, uri: str
+) -> None:
+    """Take notes as long as calls come, and write when there are none: then each run takes the fewest requests.
+
+    Without writers all calls are dropped.
+    """
     while True:
         call = inbox.get(0)
         if call is None:
-            due = writer.due
+            due = min((writer.due for writer in writers), default=math.inf)
             call = inbox.get(None if due == math.inf else max(due - time.monotonic(), 0))
         if call is None:
-            writer.write_next()
+            now = time.monotonic()
+            _each([writer for writer in writers if writer.due <= now], lambda writer: writer.write_next(), lost)
             continue
         name, arguments = call
-        try:
-            if name == "flush":
-                if arguments[1]:
-                    writer.flush()
-            elif name == "killed":
-                if writer.goes_on:
-                    writer.end("interrupted", round(time.time() * 1000))
-                return
-            elif name == "close":
-                writer.flush()
-                return
-            else:
-                getattr(writer, name)(*arguments)
-        except Exception as error:  # MLflow passes on its libraries' errors; one lost call must not cost the next
-            answers.send("lost", _text(error, uri))
         if name == "flush":
-            answers.send("flushed", arguments[0])
+            number, trials = arguments
+            if trials:
+                _each(writers, lambda writer: writer.flush(), lost)
+            answers.send("flushed", number)
+        elif name == "killed":
+            end = operator.methodcaller("end", "interrupted", round(time.time() * 1000))
+            _each([writer for writer in writers if writer.goes_on], end, lost)
+            return
+        elif name == "close":
+            _each(writers, lambda writer: writer.flush(), lost)
+            return
+        elif name == "start":
+            try:
+                hold(uri, arguments[0].id, inbox.closing)
+            except TrackingError as error:
+                lost(error)
+            else:
+                _each(writers, operator.methodcaller(name, *arguments), lost)
+        else:
+            _each(writers, operator.methodcaller(name, *arguments), lost)
 
 
-def _drop(inbox: Inbox, answers: Answers) -> None:
-    """Without a store all calls are dropped."""
-    while (call := inbox.get(None)) is not None and call[0] not in ("close", "killed"):
-        if call[0] == "flush":
-            answers.send("flushed", call[1][0])
+def _each(writers: Sequence[Writer], do: Callable[[Writer], object], lost: Callable[[Exception], None]) -> None:
+    for writer in writers:
+        try:
+            do(writer)
+        except Exception as error:  # MLflow passes on its libraries' errors; one lost call must not cost the next
+            lost(error)
 
 
 def _text(error: Exception, uri: str) -> str:

@@ -13,8 +13,13 @@ from kerasweep.training.base import (
     Trainer,
     TrainingArrays,
 )
+from kerasweep.training.callbacks import UserCallbacks
 from kerasweep.training.cohort import CohortTrainer
+from kerasweep.training.finding import FindingTrainer
+from kerasweep.training.folds import FoldsTrainer
+from kerasweep.training.freezing import Freeze
 from kerasweep.training.keras_trainer import KerasTrainer
+from kerasweep.training.neuroevolution import Evolution, NeuroevolutionTrainer
 
 __all__ = [
     "KEPT_MEMBERS",
@@ -22,12 +27,18 @@ __all__ = [
     "CohortTrainer",
     "Decision",
     "EpochReport",
+    "Evolution",
+    "FindingTrainer",
+    "FoldsTrainer",
+    "Freeze",
     "KerasTrainer",
     "Member",
+    "NeuroevolutionTrainer",
     "Outcome",
     "Report",
     "Schedule",
     "Snapshot",
     "Trainer",
     "TrainingArrays",
+    "UserCallbacks",
 ]

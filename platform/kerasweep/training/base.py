@@ -8,8 +8,12 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from kerasweep.data.rows import Features, row_count
 from kerasweep.records import Change, Decision, Metrics, Objective, Params, Status
+from kerasweep.spec.learning_rates import ConstantRate
 from kerasweep.spec.pipeline import EarlyStopping
+from kerasweep.training.freezing import Freeze
+from kerasweep.training.learning_rates import Factors, Rates
 
 Array = NDArray[Any]
 
@@ -48,16 +52,22 @@ class TrainingArrays:
     """Preprocessed arrays, ready for a network's body.
 
     Attributes:
-        x: features ``(rows, *shape)`` float32.
+        x: features ``(rows, *shape)`` float32, or those of each input by name.
         y: targets as ``data.Split.y`` describes.
         validation: features and targets to validate on; None while retraining.
-        weights: of the training rows ``(rows,)`` float32, None for equal ones. They weigh the loss, not the metrics.
+        weights: of the training rows ``(rows,)`` float32, None for equal ones. They weigh the loss, and of the metrics
+            those that a builder compiled as ``weighted_metrics``; never anything of validation.
+        folds: of a cross-validation: what each trains and validates on, in the place of the whole.
     """
 
-    x: Array
-    y: Array
-    validation: tuple[Array, Array] | None
+    x: Features
+    y: Features
+    validation: tuple[Features, Features] | None
     weights: Array | None = None
+    folds: tuple[TrainingArrays, ...] = ()
+
+    def __len__(self) -> int:
+        return row_count(self.x)
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,8 @@ class EpochReport:
         ended: the outcomes of the members that have ended by themselves in this epoch (early stopping, failure), or
             before it without an epoch of their own. At the last epoch of all: of all that were left.
         notes: what a user should read once, such as why a member trains alone.
+        found: hyperparameters that members have found for themselves before they trained, by member number; told with
+            the first report after a start.
     """
 
     epoch: int
@@ -96,6 +108,7 @@ class EpochReport:
     last: bool
     ended: tuple[Outcome, ...] = ()
     notes: tuple[str, ...] = ()
+    found: Mapping[int, Params] = field(default_factory=dict)
 
 
 Report = Callable[[EpochReport], Decision]
@@ -114,6 +127,7 @@ class Outcome:
         history: metrics per epoch.
         epoch: the 1-based best epoch (the last one when there is no validation), None if there is none.
         value: the objective there, None if there is none.
+        found: hyperparameters that it has found for itself before it trained.
     """
 
     number: int
@@ -123,6 +137,7 @@ class Outcome:
     history: tuple[Metrics, ...] = ()
     epoch: int | None = None
     value: float | None = None
+    found: Params = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -137,6 +152,8 @@ class Schedule:
             sequence of rows (common random numbers), and a cohort needs one order for all its members.
         expected_epochs: of a member, on average, where some are stopped before their last; None for all epochs. How
             members share programs depends on it, for a program has to pay in the epochs that it trains.
+        rates: how the learning rates of members go up and down.
+        freeze: which layers stay as they are at first; None for none.
     """
 
     objective: Objective
@@ -144,6 +161,27 @@ class Schedule:
     early_stopping: EarlyStopping | None = None
     order_seed: int = 0
     expected_epochs: float | None = None
+    rates: Rates = field(default_factory=Rates)
+    freeze: Freeze | None = None
+
+    def factors(self, params: Params, steps: int) -> Factors | None:
+        """What multiplies a member's learning rate, None for one that stays as it is.
+
+        Args:
+            params: the member's.
+            steps: mini-batches of its epochs.
+
+        Raises:
+            ValueError: an option is not one of the member's schedule.
+        """
+        schedule = self.rates.of(params)
+        if schedule == ConstantRate():
+            return None
+        return Factors(schedule, self.rates.horizon or self.epochs, steps)
+
+    def frozen(self, epoch: int) -> bool:
+        """Whether layers are frozen in the epoch that follows so many."""
+        return self.freeze is not None and self.freeze.holds(epoch)
 
     def ahead(self, epoch: int) -> float:
         """Epochs that a member has still before it, on average, after so many: as many again as it came through.

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from kerasweep.records import Metrics
-from kerasweep.training.base import Schedule
+from kerasweep.records import Metrics, Status
+from kerasweep.training.base import Array, Outcome, Schedule
 
 
 class MemberProgress:
@@ -26,6 +26,11 @@ class MemberProgress:
         self.best_epoch: int | None = None
         self._reference: float | None = None
         self._wait = 0
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Ends the member here: the user's own code wants it."""
+        self._stopped = True
 
     def follow(self, source: MemberProgress) -> None:
         """Goes on from another member's state: patience counts anew from where that one stands."""
@@ -64,7 +69,12 @@ class MemberProgress:
     @property
     def stopped_early(self) -> bool:
         stopping = self._schedule.early_stopping
-        return self._validated and stopping is not None and self._wait >= stopping.patience
+        waited = self._validated and stopping is not None and self._wait >= stopping.patience
+        return waited or self._stopped
+
+    def outcome(self, number: int, status: Status, reason: str = "", weights: tuple[Array, ...] = ()) -> Outcome:
+        """How the member ends, with what it has come to."""
+        return Outcome(number, status, reason, weights, tuple(self.history), self.best_epoch, self.best_value)
 
     def to_state(self) -> dict[str, Any]:
         """Everything, as JSON values."""
@@ -74,10 +84,11 @@ class MemberProgress:
             "best_epoch": self.best_epoch,
             "reference": self._reference,
             "wait": self._wait,
+            "stopped": self._stopped,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Takes over what ``to_state`` gave."""
         self.history = list(state["history"])
         self.best_value, self.best_epoch = state["best_value"], state["best_epoch"]
-        self._reference, self._wait = state["reference"], state["wait"]
+        self._reference, self._wait, self._stopped = state["reference"], state["wait"], state["stopped"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,11 @@ def save(snapshot: Snapshot, folder: Path) -> None:
     with partial.open("wb") as stream:
         np.savez(stream, allow_pickle=False, **texts, **snapshot.arrays)
     partial.replace(folder / _FILE)
+
+
+def there(folder: Path) -> bool:
+    """Whether a folder holds a snapshot."""
+    return (folder / _FILE).is_file()
 
 
 def load(folder: Path) -> Snapshot:
@@ -57,3 +63,8 @@ def best_weights(snapshot: Snapshot, number: int) -> tuple[Array, ...]:
     prefix = f"best_{number}_"
     count = sum(name.startswith(prefix) for name in snapshot.arrays)
     return tuple(snapshot.arrays[f"{prefix}{i}"] for i in range(count))
+
+
+def under(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """The arrays whose names begin so, without that beginning."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -104,3 +104,27 @@ def backend() -> Backend:
     if name not in _BACKENDS:
         raise ValueError(f"Keras's backend must be one of {', '.join(_BACKENDS)}. Received: {name}")
     return _BACKENDS[name]()
+
+
+class Compiled:
+    """A function as one program of XLA.
+
+    What XLA has no form for, such as a recurrent layer under ``vectorized_map``, is run without it.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._program = backend().compiled(function)
+        self._tried = False
+
+    def __call__(self, *arguments: Any) -> Any:
+        try:
+            results = self._program(*arguments)
+        except Exception:
+            traced = backend().traced(self._function)
+            if self._tried or traced is None:
+                raise
+            results = traced(*arguments)
+            self._program = traced
+        self._tried = True
+        return results

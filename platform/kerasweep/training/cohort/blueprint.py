@@ -4,22 +4,65 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kerasweep.data.rows import Features, head
+from kerasweep.models.several import output_names
 from kerasweep.training.base import Array
 from kerasweep.training.cohort import layers, optimizers
 from kerasweep.training.cohort.backend import backend
 from kerasweep.training.cohort.errors import Unstackable
+from kerasweep.training.freezing import Freeze
 
 if TYPE_CHECKING:
     import keras
 
 # What of a layer's configuration has no part in training once the weights exist.
 _INITIAL = ("seed", "initializer")
+AUXILIARY = "aux"
+"""What the output is called that serves a network's training only; see ``models.supervised``."""
+AUXILIARY_WEIGHT = f"{AUXILIARY}/loss_weight"
+"""The knob that is the weight of its loss."""
+
 _OVERRIDABLE = ("train_step", "test_step", "compute_loss", "compute_metrics", "make_train_function")
+
+
+@dataclass(frozen=True)
+class OutputLoss:
+    """The loss of one output.
+
+    Attributes:
+        output: its name; empty for the only one.
+        loss: Keras's, whose ``call`` gives a value a row.
+        tracked: the name under which it is reported by itself; None for an only one, which is ``loss``.
+    """
+
+    output: str
+    loss: keras.losses.Loss
+    tracked: str | None = None
+
+    @property
+    def knob(self) -> str | None:
+        """That of its weight among the others; None where it is the only output's."""
+        return f"{self.output}/loss_weight" if self.output else None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric of one output.
+
+    Attributes:
+        output: its name; empty for the only one.
+        metric: Keras's.
+        weighted: whether it heeds sample weights.
+    """
+
+    output: str
+    metric: keras.metrics.Metric
+    weighted: bool
 
 
 @dataclass(frozen=True)
@@ -33,11 +76,12 @@ class Model:
         order: of ``template.weights``: (whether trainable, index in its list).
         dropouts: its layers that drop units.
         penalised: its layers with weight penalties.
-        loss: Keras's loss, whose ``call`` gives a value a row.
-        metrics: Keras's metrics by name.
-        weighted: names of those that heed sample weights.
+        losses: of its outputs.
+        auxiliary: whether it has an ``AUXILIARY`` output.
+        metrics: by the names under which they are reported.
         exact: whether rows that fill up the last batch could do harm, so that it must be as short as it is.
         mapped: its layers without a stacked form of their own, for which ``vectorized_map`` stands in.
+        held: ids of the variables that stay as they are.
     """
 
     template: keras.Model
@@ -46,11 +90,12 @@ class Model:
     order: tuple[tuple[bool, int], ...]
     dropouts: tuple[keras.layers.Dropout, ...]
     penalised: tuple[keras.Layer, ...]
-    loss: keras.losses.Loss
-    metrics: Mapping[str, keras.metrics.Metric]
-    weighted: frozenset[str]
+    losses: tuple[OutputLoss, ...]
+    auxiliary: bool
+    metrics: Mapping[str, Measure]
     exact: bool
     mapped: tuple[str, ...]
+    held: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -72,12 +117,12 @@ class Part:
     others: tuple[Array, ...]
 
 
-def examine(model: keras.Model, x: Array, y: Array) -> Model:
+def examine(model: keras.Model, x: Features, y: Features) -> Model:
     """Makes a template of a model.
 
     Args:
         model: built and compiled.
-        x: a few rows of features.
+        x: a few rows of features, or of those of each input.
         y: their targets.
 
     Raises:
@@ -85,8 +130,11 @@ def examine(model: keras.Model, x: Array, y: Array) -> Model:
     """
     import keras
 
+    from kerasweep.models.supervised import Supervised
+
+    auxiliary = type(model) is Supervised
     for name in _OVERRIDABLE:
-        if getattr(type(model), name) is not getattr(keras.Model, name):
+        if not auxiliary and getattr(type(model), name) is not getattr(keras.Model, name):
             raise Unstackable(f"{type(model).__name__}.{name}, which is the model's own")
     if model.run_eagerly:
         raise Unstackable("run_eagerly=True")
@@ -110,7 +158,7 @@ def examine(model: keras.Model, x: Array, y: Array) -> Model:
             raise Unstackable(f"layer {layer.name} ({type(layer).__name__}), which draws random numbers")
         if layer in dropouts and len(layer._inbound_nodes) > 1:
             raise Unstackable(f"layer {layer.name} (Dropout used {len(layer._inbound_nodes)} times)")
-    loss, metrics, weighted = _compiled(model, x, y)
+    losses, metrics = _compiled(model, head(x, 2), head(y, 2), auxiliary)
     trainable = tuple(model.trainable_variables)
     others = tuple(v for v in model.non_trainable_variables if not layers.seed_variable(v))
     places = {id(v): (True, i) for i, v in enumerate(trainable)} | {id(v): (False, i) for i, v in enumerate(others)}
@@ -121,12 +169,31 @@ def examine(model: keras.Model, x: Array, y: Array) -> Model:
         order=tuple(places[id(weight)] for weight in model.weights),
         dropouts=dropouts,
         penalised=tuple(layer for layer in own if layers.regularizers(layer)),
-        loss=loss,
+        losses=losses,
+        auxiliary=auxiliary,
         metrics=metrics,
-        weighted=weighted,
         exact=not _fills_harmlessly(model),
         mapped=tuple(f"{each.name} ({type(each).__name__})" for each in own if not layers.has_form(each)),
     )
+
+
+def frozen(model: Model, freeze: Freeze) -> Model:
+    """The same template as it is while its first layers are frozen.
+
+    Raises:
+        ModelError: nothing else is left to train.
+        Unstackable: what such a layer does in training depends on whether it is frozen.
+    """
+    import keras
+
+    held: set[int] = set()
+    ruled = {id(operation) for operation in _operations(model.template)}
+    for each in freeze.of_model(model.template):
+        normalises = type(each.layer) is keras.layers.BatchNormalization
+        if each.others and not (id(each.layer) in ruled if normalises else layers.heeds_fill(each.layer)):
+            raise Unstackable(f"layer {each.layer.name} ({type(each.layer).__name__}), frozen")
+        held |= {id(variable) for variable in (*each.trainable, *each.others)}
+    return replace(model, held=frozenset(held))
 
 
 def part(model: Model) -> Part:
@@ -152,6 +219,14 @@ def part(model: Model) -> Part:
 def knobs(model: Model) -> dict[str, float]:
     """The settings of a model's layers that may differ within a stack."""
     found = {f"{layer.name}/rate": float(layer.rate) for layer in model.dropouts}
+    if model.auxiliary:
+        found[AUXILIARY_WEIGHT] = float(model.template.aux_weight)
+    weights = [weight for _, _, weight, _ in model.template._compile_loss._flat_losses]
+    found |= {
+        each.knob: 1.0 if weight is None else float(weight)
+        for each, weight in zip(model.losses, weights, strict=True)
+        if each.knob is not None
+    }
     for layer in model.penalised:
         for attribute, regularizer in layers.regularizers(layer):
             for kind in ("l1", "l2"):
@@ -160,54 +235,78 @@ def knobs(model: Model) -> dict[str, float]:
     return found
 
 
-def signature(model: Model, x: Array) -> Hashable:
+def signature(model: Model, x: Features) -> Hashable:
     """Equal for two models exactly if they can be members of one stack."""
     template = model.template
     shapes = tuple((tuple(v.shape), v.trainable) for v in template.variables)
     compiled = json.dumps(
-        [template.get_compile_config()["loss"], [metric.get_config() for metric in model.metrics.values()]],
+        [
+            template.get_compile_config()["loss"],
+            [(name, each.metric.get_config(), each.weighted) for name, each in model.metrics.items()],
+        ],
         sort_keys=True,
         default=repr,
     )
     if layers.is_graph(template) and all(_built_in(layer) for layer in _layers(template)):
         return json.dumps(_without_knobs(template.get_config()), sort_keys=True, default=repr), shapes, compiled
 
+    mode = {"training": True} if template._call_has_training_arg else {}  # a `call` of one's own need not take it
+
     def forward(own: list[Any], rest: list[Any], rows: Any) -> Any:
-        return template.stateless_call(own, rest, rows, training=True)
+        return template.stateless_call(own, rest, rows, **mode)
 
     values = [[v.value for v in variables] for variables in (model.trainable, model.others)]
-    return backend().fingerprint(forward, *values, np.asarray(x[:2])), shapes, compiled
+    return backend().fingerprint(forward, *values, head(x, 2)), shapes, compiled
 
 
 def _compiled(
-    model: keras.Model, x: Array, y: Array
-) -> tuple[keras.losses.Loss, dict[str, keras.metrics.Metric], frozenset[str]]:
-    """The loss and metrics, resolved from whatever the user named them by."""
+    model: keras.Model, x: Features, y: Features, auxiliary: bool
+) -> tuple[tuple[OutputLoss, ...], dict[str, Measure]]:
+    """The losses and metrics of a model's outputs, resolved from whatever the user named them by."""
     import keras
 
-    outputs = model(x[:2])
-    if not hasattr(outputs, "shape"):
-        raise Unstackable("several outputs")
+    outputs = model(x)
+    if auxiliary:
+        outputs = outputs[0]
+    several = isinstance(y, Mapping)
+    names = output_names(model, outputs) if several else None
+    if names is None and not hasattr(outputs, "shape"):
+        raise Unstackable("several outputs where the data have one")
     own_losses = [layer for layer in _layers(model) if layer._losses]
     if own_losses:
         raise Unstackable(f"layer {own_losses[0].name} ({type(own_losses[0]).__name__}), which adds a loss of its own")
-    targets = keras.ops.convert_to_tensor(y[:2])
-    model._compile_loss.build(targets, outputs)
-    ((_, loss, weight, _),) = model._compile_loss._flat_losses
-    if type(loss).__call__ is not keras.losses.Loss.__call__ or weight not in (None, 1, 1.0):
-        raise Unstackable(f"loss {type(loss).__name__}")
-    if loss.reduction != "sum_over_batch_size":
-        raise Unstackable(f"loss {loss.name} with reduction {loss.reduction}")
-    metrics: dict[str, keras.metrics.Metric] = {}
-    weighted: list[str] = []
-    if model._compile_metrics is not None:
-        compiled = model._compile_metrics
+    targets = keras.tree.map_structure(keras.ops.convert_to_tensor, y)
+    if names is not None and not isinstance(outputs, Mapping):
+        targets = [targets[name] for name in names]
+    compiled = model._compile_loss
+    if not compiled.built:
         compiled.build(targets, outputs)
-        for group, heeds in ((compiled._flat_metrics, False), (compiled._flat_weighted_metrics, True)):
-            for metric in (metric for each in group if each for metric in each.metrics):
-                metrics[metric.name] = metric
-                weighted += [metric.name] if heeds else []
-    return loss, metrics, frozenset(weighted)
+    losses = []
+    for path, loss, weight, label in compiled._flat_losses:
+        output = "" if names is None else str(path[0] if isinstance(outputs, Mapping) else names[path[0]])
+        if type(loss).__call__ is not keras.losses.Loss.__call__ or (not output and weight not in (None, 1, 1.0)):
+            raise Unstackable(f"loss {type(loss).__name__}")
+        if loss.reduction != "sum_over_batch_size":
+            raise Unstackable(f"loss {loss.name} with reduction {loss.reduction}")
+        losses.append(OutputLoss(output, loss, f"{label}_loss" if len(compiled._flat_losses) > 1 else None))
+    return tuple(losses), _measures(model, targets, outputs)
+
+
+def _measures(model: keras.Model, targets: Any, outputs: Any) -> dict[str, Measure]:
+    """A model's metrics by the names that Keras reports them under."""
+    compiled = model._compile_metrics
+    if compiled is None:
+        return {}
+    compiled.build(targets, outputs)
+    measures: dict[str, Measure] = {}
+    for groups, heeds in ((compiled._flat_metrics, False), (compiled._flat_weighted_metrics, True)):
+        outputs_of = compiled._resolved_output_names or [""] * len(groups)
+        for output, group in zip(outputs_of, groups, strict=True):
+            prefix = f"{group.output_name}_" if group and group.output_name else ""
+            measures |= {
+                f"{prefix}{metric.name}": Measure(output, metric, heeds) for metric in (group.metrics if group else ())
+            }
+    return measures
 
 
 def _layers(model: keras.Model) -> Iterator[keras.Layer]:
@@ -224,16 +323,17 @@ def _built_in(layer: keras.Layer) -> bool:
 
 def _fills_harmlessly(model: keras.Model) -> bool:
     """Whether every layer has a rule that heeds rows which only fill up a batch, or treats each row by itself."""
+    return all(layers.heeds_fill(operation) for operation in _operations(model))
+
+
+def _operations(model: keras.Model) -> Iterator[keras.Operation]:
+    """The operations of a graph, nested ones too; what is no graph is one operation by itself."""
     if not layers.is_graph(model):
-        return False
+        yield model
+        return
     graph = getattr(model, "_functional", None) or model
     for operation in graph.operations:
-        if hasattr(operation, "layers") and layers.is_graph(operation):
-            if not _fills_harmlessly(operation):
-                return False
-        elif not layers.heeds_fill(operation):
-            return False
-    return True
+        yield from _operations(operation)
 
 
 def _without_knobs(config: Any) -> Any:

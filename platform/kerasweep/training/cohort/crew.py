@@ -5,21 +5,24 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Container, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from kerasweep.errors import ModelError
 from kerasweep.models.base import Frame, ModelBuilder, Size, optimizer_of
 from kerasweep.models.families import FamilyBuilder
 from kerasweep.spec.families import TRAINING_PARAMETERS
-from kerasweep.training.base import Array, Member, TrainingArrays
+from kerasweep.training.base import Array, Member, Schedule, TrainingArrays
 from kerasweep.training.cohort import blueprint, optimizers
 from kerasweep.training.cohort.errors import Unstackable
 from kerasweep.training.cohort.packing import Cost, Run, Work, cost_of, pack, together
 from kerasweep.training.cohort.shapes import Programs, Shape
 from kerasweep.training.cohort.stack import Stack, gather
 from kerasweep.training.failures import reason
+from kerasweep.training.freezing import Freeze
+from kerasweep.training.learning_rates import Factors
 
 
 @dataclass
@@ -84,8 +87,13 @@ def batch_size(member: Member) -> int:
     return int(member.params.get("batch_size", TRAINING_PARAMETERS["batch_size"].default or 32))
 
 
+def _factors(member: Member, data: TrainingArrays, schedule: Schedule) -> Factors | None:
+    """What multiplies a member's learning rate."""
+    return schedule.factors(member.params, math.ceil(len(data) / batch_size(member)))
+
+
 def muster(
-    models: ModelBuilder, members: Sequence[Member], data: TrainingArrays, epochs: float, programs: Programs
+    models: ModelBuilder, members: Sequence[Member], data: TrainingArrays, schedule: Schedule, programs: Programs
 ) -> Crew:
     """Takes a cohort apart.
 
@@ -93,40 +101,57 @@ def muster(
         models: builds the members' models.
         members: of the cohort.
         data: that they train on.
-        epochs: that each of them trains, on average.
+        schedule: that they obey.
         programs: of this process.
     """
     if isinstance(models, FamilyBuilder):
-        return _family(models, members, data, epochs, programs)
-    return _built(models, members, data, epochs, programs)
+        return _family(models, members, data, schedule, programs)
+    return _built(models, members, data, schedule, programs)
 
 
 def _family(
-    models: FamilyBuilder, members: Sequence[Member], data: TrainingArrays, epochs: float, programs: Programs
+    models: FamilyBuilder, members: Sequence[Member], data: TrainingArrays, schedule: Schedule, programs: Programs
 ) -> Crew:
     """Models of a family need not be built one by one: their sizes are known, and smaller ones are filled up."""
     stackable = models.stackable
     kinds: defaultdict[tuple[Hashable, int], list[tuple[Member, Size]]] = defaultdict(list)
     settings: dict[int, optimizers.Settings] = {}
     alone: dict[int, str] = {}
+    failed: dict[int, str] = {}
     for member in members:
         size = stackable.size(member.params)
+        if models.initial is not None:
+            try:
+                stackable.weights(member.params, member.seed, stackable.frame([member.params], roomy=False))
+            except ModelError as error:  # the trained weights have other shapes than this configuration's
+                failed[member.number] = reason(error)
+                continue
         try:
-            settings[member.number] = optimizers.settings_from(*optimizer_of(member.params))
+            optimizer = optimizers.settings_from(*optimizer_of(member.params))
+            settings[member.number] = optimizer.following(_factors(member, data, schedule))
         except Unstackable as unstackable:
             alone[member.number] = str(unstackable)
             continue
-        kinds[size.kind, batch_size(member)].append((member, size))
+        except ValueError as error:  # of its schedule
+            failed[member.number] = reason(error)
+            continue
+        # Where all have the layers that are frozen, these are a stack's first ones, however deep its members are.
+        depth = 0 if schedule.freeze is None else min(len(size.hidden), schedule.freeze.layers)
+        kinds[(size.kind, depth), batch_size(member)].append((member, size))
     roomy = len({size.hidden for group in kinds.values() for _, size in group}) > 1
-    ground = _Ground(models, data, programs, settings, optimizers.slots(list(settings.values())))
+    keeps = optimizers.slots(list(settings.values()))
+    ground = _Ground(models, data, programs, settings, keeps, schedule.freeze)
     squads = []
     for (_, batch), group in kinds.items():
-        work = Work(epochs, len(data.x), min(batch, len(data.x)))
+        work = Work(schedule.ahead(0), len(data), min(batch, len(data)))
         for run in pack([size for _, size in group], work):
             own = [group[i][0] for i in run.members]
             frame = stackable.frame([member.params for member in own], roomy=roomy)
-            squads.append(_framed(ground, frame, own, run))
-    return Crew(tuple(squads), alone, {})
+            try:
+                squads.append(_framed(ground, frame, own, run))
+            except ModelError as error:  # nothing is left to train
+                failed |= {member.number: reason(error) for member in own}
+    return Crew(tuple(squads), alone, failed)
 
 
 @dataclass(frozen=True)
@@ -139,6 +164,7 @@ class _Ground:
         programs: of this process.
         settings: member -> its optimiser.
         keeps: what all of these together keep. Every stack keeps it, and so needs the same program as other stacks.
+        freeze: which layers are frozen at first; None for none.
     """
 
     models: FamilyBuilder
@@ -146,12 +172,13 @@ class _Ground:
     programs: Programs
     settings: Mapping[int, optimizers.Settings]
     keeps: optimizers.Slots
+    freeze: Freeze | None
 
 
 def _framed(ground: _Ground, frame: Frame, members: Sequence[Member], run: Run) -> Squad:
     """A run of family members in a frame."""
     stackable, data = ground.models.stackable, ground.data
-    template = ground.models.build(frame.params, 0)
+    template = ground.models.template(frame.params, 0)
     model = blueprint.examine(template, data.x, data.y)
     batch = batch_size(members[0])
     names = tuple(tuple(sorted(each)) for each in (frame.units, frame.widths, frame.active))
@@ -166,6 +193,7 @@ def _framed(ground: _Ground, frame: Frame, members: Sequence[Member], run: Run) 
         widths={layer: np.array(units, np.int32) for layer, units in frame.widths.items()},
         active={layer: np.array(has, np.float32) for layer, has in frame.active.items()},
         sizes=[([_extent(each) for each in trainable], [_extent(each) for each in rest]) for trainable, rest in values],
+        frozen=_frozen(model, ground.freeze),
     )
     parts = [
         blueprint.Part(
@@ -201,16 +229,20 @@ def _mask(room: int, units: Sequence[int]) -> Array:
     return (np.arange(room)[None, :] < np.array(units)[:, None]).astype(np.float32)
 
 
+def _frozen(model: blueprint.Model, freeze: Freeze | None) -> blueprint.Model | None:
+    return None if freeze is None else blueprint.frozen(model, freeze)
+
+
 def _extent(values: Array | None) -> tuple[int, ...] | None:
     return None if values is None else tuple(values.shape)
 
 
 def _built(
-    models: ModelBuilder, members: Sequence[Member], data: TrainingArrays, epochs: float, programs: Programs
+    models: ModelBuilder, members: Sequence[Member], data: TrainingArrays, schedule: Schedule, programs: Programs
 ) -> Crew:
     """Any other models are built, each, and those that turn out the same go together."""
     groups: defaultdict[tuple[Hashable, int], list[tuple[int, blueprint.Part]]] = defaultdict(list)
-    templates: dict[Hashable, blueprint.Model] = {}
+    templates: dict[Hashable, tuple[blueprint.Model, blueprint.Model | None]] = {}
     alone: dict[int, str] = {}
     failed: dict[int, str] = {}
     for member in members:
@@ -221,22 +253,28 @@ def _built(
             continue
         try:
             examined = blueprint.examine(model, data.x, data.y)
+            frozen = _frozen(examined, schedule.freeze)
             part = blueprint.part(examined)
+            part = replace(part, optimizer=part.optimizer.following(_factors(member, data, schedule)))
             key = (blueprint.signature(examined, data.x), batch_size(member))
         except Unstackable as unstackable:
             alone[member.number] = str(unstackable)
             continue
+        except ModelError as error:
+            failed[member.number] = reason(error)
+            continue
         except Exception as error:  # whatever stands in the way of looking at a model, fit will tell
             alone[member.number] = reason(error)
             continue
-        templates.setdefault(key, examined)
+        templates.setdefault(key, (examined, frozen))
         groups[key].append((member.number, part))
     squads = []
     for key, group in groups.items():
         numbers, parts = zip(*group, strict=True)
-        shape = Shape(templates[key], key, [part.optimizer for part in parts])
+        model, frozen = templates[key]
+        shape = Shape(model, key, [part.optimizer for part in parts], frozen=frozen)
         spent = cost_of(shape.model, key[1])
-        run = together(len(group), spent, Work(epochs, len(data.x), min(key[1], len(data.x))))
+        run = together(len(group), spent, Work(schedule.ahead(0), len(data), min(key[1], len(data))))
         keeps = optimizers.slots(shape.optimizers)
         squads.append(Squad(_stacks(shape, numbers, parts, keeps, programs, run), key[1], spent))
     return Crew(tuple(squads), alone, failed)

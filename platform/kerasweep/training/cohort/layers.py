@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kerasweep.models.several import input_names
 from kerasweep.training.cohort import philox
 from kerasweep.training.cohort.errors import Unstackable
 
@@ -53,6 +54,7 @@ class Pass:
         training: whether dropout drops and batch normalisation looks at the batch.
         real: ``(batch,)``, 0 for rows that only fill up the last batch; None if there are none.
         keys: dropout layer -> ``(members, 4)`` uint32, the state of its generator.
+        held: ids of variables that stay as they are.
         updates: id of a variable -> its new values, gathered on the way.
     """
 
@@ -63,6 +65,7 @@ class Pass:
     training: bool
     real: Tensor | None = None
     keys: Mapping[str, Tensor] = field(default_factory=dict)
+    held: frozenset[int] = frozenset()
     updates: dict[int, Tensor] = field(default_factory=dict)
     _inputs: dict[str, Tensor] = field(default_factory=dict)
 
@@ -71,13 +74,15 @@ class Pass:
 
         Args:
             model: the template.
-            x: ``(1 or members, batch, …)``.
+            x: ``(1 or members, batch, …)``, or those of each input.
         """
         import keras
 
         graph = model._functional if isinstance(model, keras.Sequential) else model
         if not is_graph(model):
             return self._each_member(model, x)
+        if isinstance(x, Mapping):
+            x = [x[name] for name in input_names(graph) or x]
         return graph._run_through_graph(x, operation_fn=lambda operation: _Stacked(self, operation))
 
     def layer(self, layer: keras.Operation, *inputs: Any, **arguments: Any) -> Tensor:
@@ -114,6 +119,8 @@ class Pass:
             return rule(self, layer, *inputs)
         if row_wise(layer):
             return self._each_row(layer, *inputs)
+        if selects_columns(layer):
+            return keras.ops.take(inputs[0], inputs[1], axis=2)
         return self._each_member(layer, *inputs, **arguments)
 
     def _each_row(self, layer: keras.Layer, inputs: Any) -> Tensor:
@@ -184,7 +191,11 @@ def is_graph(model: Any) -> bool:
     import keras
     from keras.src.models.functional import Functional
 
-    return type(model) is Functional or (type(model) is keras.Sequential and model._functional is not None)
+    from kerasweep.models.supervised import Supervised
+
+    return type(model) in (Functional, Supervised) or (
+        type(model) is keras.Sequential and model._functional is not None
+    )
 
 
 def seed_variable(variable: keras.Variable) -> bool:
@@ -221,8 +232,21 @@ def has_form(layer: Any) -> bool:
 
 def heeds_fill(operation: Any) -> bool:
     """Whether rows that only fill up a batch do no harm to the others."""
+    if selects_columns(operation):
+        return True
     ruled = type(operation) in _rules()
     return ruled or _is_one_of(operation, ("InputLayer", *_ROW_WISE, *_ROW_WISE_WITH_WEIGHTS))
+
+
+def selects_columns(operation: Any) -> bool:
+    """Whether an operation is ``keras.ops.take`` of features ``(batch, features)``, the same ones of every row."""
+    from keras.src.ops.numpy import Take
+
+    if type(operation) is not Take or operation.axis not in (1, -1):
+        return False
+    return all(
+        len(node.input_tensors) == 1 and len(node.input_tensors[0].shape) == 2 for node in operation._inbound_nodes
+    )
 
 
 def _is_one_of(layer: Any, names: Sequence[str]) -> bool:
@@ -252,7 +276,7 @@ def dense(way: Pass, layer: keras.layers.Dense, x: Tensor) -> Tensor:
 
 
 def batch_normalization(way: Pass, layer: keras.layers.BatchNormalization, x: Tensor) -> Tensor:
-    """Ioffe and Szegedy 2015, as Keras has it: the batch's moments in training, moving ones otherwise."""
+    """Ioffe and Szegedy 2015, as Keras has it: the batch's moments in training, moving ones otherwise or if frozen."""
     from keras import ops
 
     if layer.renorm:
@@ -262,7 +286,7 @@ def batch_normalization(way: Pass, layer: keras.layers.BatchNormalization, x: Te
     x = ops.broadcast_to(x, (way.members, *x.shape[1:]))
     shape = tuple(size if i in (0, axis) else 1 for i, size in enumerate(x.shape))
     mean, variance = way.value(layer.moving_mean), way.value(layer.moving_variance)
-    if way.training and layer.trainable:
+    if way.training and layer.trainable and id(layer.moving_mean) not in way.held:
         if way.real is None:
             now = ops.mean(x, axis=over)
             spread = ops.mean(ops.square(x), axis=over) - ops.square(now)

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerasweep.training.cohort.errors import Unstackable
+from kerasweep.training.learning_rates import Factors, check_plain
 
 if TYPE_CHECKING:
     import keras
@@ -67,11 +68,24 @@ class Settings:
         kind: its name in lower case.
         learning_rate: a number, or Keras's schedule of the step.
         coefficients: the numbers it takes beside that, by Keras's names.
+        factors: what multiplies the learning rate at each step; None for nothing.
     """
 
     kind: str
     learning_rate: float | Schedule
     coefficients: Mapping[str, float]
+    factors: Factors | None = None
+
+    def following(self, factors: Factors | None) -> Settings:
+        """The same optimiser with its learning rate multiplied.
+
+        Raises:
+            ModelError: it has a schedule of its own.
+        """
+        if factors is None:
+            return self
+        check_plain(self.learning_rate, factors)
+        return replace(self, factors=factors)
 
     def changed(self, params: Mapping[str, Any]) -> Settings:
         """The same optimiser with other coefficients; what it does not take is left out."""
@@ -179,6 +193,8 @@ def _column(each: Settings, done: int, product: float, steps: int) -> tuple[NDAr
     own = each.coefficients
     t = np.arange(done + 1, done + steps + 1, dtype=np.float64)
     rate = _rates(each.learning_rate, done, steps)
+    if each.factors is not None:
+        rate = rate * each.factors.at(done, steps)
     rows = np.zeros((steps, ROWS))
     rows[:, V_SCALE] = 1.0
     rows[:, CLIP] = own.get("clipnorm") or _NEVER_CLIPPED

@@ -1,4 +1,4 @@
-"""The random bits of Keras's Dropout on TensorFlow, for many members at once.
+"""The random bits of Keras's Dropout on TensorFlow, for many members at once; and normal numbers of them.
 
 A member of a cohort must drop the very units that its own ``Model.fit`` would drop. TensorFlow's stateless generator
 has no form for a stack of seeds, so its bits are computed here.
@@ -95,3 +95,22 @@ def uniform(state: Tensor, count: int) -> Tensor:
         key_0, key_1 = key_0 + word(_WEYL[0]), key_1 + word(_WEYL[1])
     bits = ops.reshape(ops.stack([a, b, c, d], axis=-1), (-1, groups * 4))[:, :count]
     return ops.cast(ops.cast(ops.bitwise_and(bits, word(_MANTISSA)), "int32"), "float32") * np.float32(2.0**-23)
+
+
+def normal(state: Tensor, count: int) -> Tensor:
+    """Standard normal numbers, by the transform of Box and Muller (1958); the largest possible one is 5.6.
+
+    Args:
+        state: ``(members, 4)`` uint32 from ``keys``.
+        count: how many for each member.
+
+    Returns:
+        ``(members, count)`` float32.
+    """
+    from keras import ops
+
+    half = -(-count // 2)
+    drawn = uniform(state, 2 * half)
+    radius = ops.sqrt(-2.0 * ops.log(1.0 - drawn[:, :half]))
+    angle = np.float32(2.0 * np.pi) * drawn[:, half:]
+    return ops.concatenate([radius * ops.cos(angle), radius * ops.sin(angle)], axis=1)[:, :count]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from kerasweep.data.rows import Features, row_count
+from kerasweep.training.base import TrainingArrays
 from kerasweep.training.cohort import optimizers
-from kerasweep.training.cohort.backend import backend
-from kerasweep.training.cohort.blueprint import Model
-from kerasweep.training.cohort.layers import Padding, Pass, penalties
-from kerasweep.training.cohort.metrics import StackedMetric, row_losses
+from kerasweep.training.cohort.backend import Compiled, backend
+from kerasweep.training.cohort.blueprint import AUXILIARY, AUXILIARY_WEIGHT, Model
+from kerasweep.training.cohort.evaluation import Evaluation, each_of, of_output
+from kerasweep.training.cohort.layers import penalties
+from kerasweep.training.cohort.metrics import row_losses
+
+if TYPE_CHECKING:
+    import keras
 
 Tensor = Any
 State = dict[str, list[Tensor]]
@@ -40,14 +46,26 @@ class Rows:
     """The data, on the device.
 
     Attributes:
-        x: ``(rows, …)``, as are ``y`` and, unless None, ``weights``.
+        x: ``(rows, …)``, or those of each input by name; as are ``y`` and, unless None, ``weights``.
         validation: the same two of the validation rows; None without any.
     """
 
-    x: Tensor
-    y: Tensor
+    x: Any
+    y: Any
     weights: Tensor | None
-    validation: tuple[Tensor, Tensor] | None
+    validation: tuple[Any, Any] | None
+
+
+def rows_of(data: TrainingArrays) -> Rows:
+    """The data, moved to the device."""
+    from keras import ops, tree
+
+    def moved(arrays: Features) -> Tensor:
+        return tree.map_structure(ops.convert_to_tensor, arrays)
+
+    weights = None if data.weights is None else moved(data.weights)
+    validation = None if data.validation is None else (moved(data.validation[0]), moved(data.validation[1]))
+    return Rows(moved(data.x), moved(data.y), weights, validation)
 
 
 @dataclass(frozen=True)
@@ -84,28 +102,14 @@ class Program:
         self, model: Model, blocks: Mapping[str, str], slots: optimizers.Slots, members: int, validation_batch: int
     ) -> None:
         self.model = model
-        self.blocks = blocks
         self.slots = slots
-        self.members = members
-        self.validation_batch = validation_batch
-        self._compiled = backend().compiled(self._epoch)
-        self._tried = False
+        self._trained = [i for i, variable in enumerate(model.trainable) if id(variable) not in model.held]
+        self._evaluation = Evaluation(model, blocks, members, validation_batch)
+        self._compiled = Compiled(self._epoch)
 
     def run(self, state: State, fixed: Fixed, rows: Rows, epoch: Epoch) -> tuple[State, dict[str, Tensor]]:
-        """The state after an epoch, and metric -> ``(members,)``.
-
-        What XLA has no form for, such as a recurrent layer under ``vectorized_map``, is run without it.
-        """
-        arguments = (state, *(dict(vars(each)) for each in (fixed, rows, epoch)))
-        try:
-            after, results = self._compiled(*arguments)
-        except Exception:
-            traced = backend().traced(self._epoch)
-            if self._tried or traced is None:
-                raise
-            after, results = traced(*arguments)
-            self._compiled = traced
-        self._tried = True
+        """The state after an epoch, and metric -> ``(members,)``."""
+        after, results = self._compiled(state, *(dict(vars(each)) for each in (fixed, rows, epoch)))
         return after, results
 
     def _epoch(
@@ -116,26 +120,20 @@ class Program:
 
         order, real, rest = epoch["order"], epoch["real"], epoch["rest"]
         steps = order.shape[0]
-        measured = [StackedMetric(metric) for metric in self.model.metrics.values()]
-
-        def begin() -> list[Any]:
-            return [ops.zeros((self.members,)), *(each.begin(self.members) for each in measured)]
 
         def step(at: Tensor, carry: tuple[State, list[Any]]) -> tuple[State, list[Any]]:
             return self._step(carry, fixed, rows, epoch, at, order[at], None if real is None else real[at])
 
-        carry = (state, begin())
+        carry = (state, self._evaluation.begin())
         if steps:
             carry = ops.fori_loop(0, steps, step, carry)
         if rest is not None:
             carry = self._step(carry, fixed, rows, epoch, steps, rest, None)
         state, sums = carry
-        count = rows["x"].shape[0]
-        results = self._results(sums, measured, count, "")
+        results = self._evaluation.results(sums, row_count(rows["x"]), "")
         if rows["validation"] is not None:
-            x, y = rows["validation"]
-            sums = self._validated(state, fixed, x, y, begin())
-            results |= self._results(sums, measured, y.shape[0], "val_")
+            held = (*rows["validation"], None)
+            results |= self._evaluation.of(state["weights"], state["others"], fixed, held, "val_")
         return state, results
 
     def _step(
@@ -152,105 +150,56 @@ class Program:
         from keras import ops
 
         state, sums = carry
-        x, y = (ops.take(rows[name], order, axis=0) for name in ("x", "y"))
+        x, y = (each_of(lambda a: ops.take(a, order, axis=0), rows[name]) for name in ("x", "y"))
         weights = None if rows["weights"] is None else ops.take(rows["weights"], order, axis=0)
         both = weights if real is None else real if weights is None else weights * real
         count = ops.sum(real) if real is not None else float(order.shape[0])
+        steps = float(epoch["order"].shape[0] + (epoch["rest"] is not None))
 
         def loss(values: list[Tensor]) -> tuple[Tensor, Any]:
-            way = self._pass(values, state["others"], fixed, training=True, real=real)
+            whole = list(state["weights"])
+            for i, value in zip(self._trained, values, strict=True):
+                whole[i] = value
+            way = self._evaluation.pass_of(whole, state["others"], fixed, training=True, real=real)
             way.keys = {name: keys[at] for name, keys in epoch["keys"].items()}
-            predictions = self._predictions(way, x)
-            each = row_losses(self.model.loss, y, predictions)
-            if both is not None:
-                each = each * both
-            total = ops.sum(each, axis=1) / count + penalties(way, self.model.penalised)
+            predictions = self._evaluation.outputs(way, x)
+            penalty = penalties(way, self.model.penalised)
+            losses = [
+                _mean_loss(each.loss, of_output(y, each.output), predictions[each.output], both, count)
+                for each in self.model.losses
+            ]
+            own = self._evaluation.total(losses, fixed)
+            total = minimised = own + penalty
+            if self.model.auxiliary:
+                weight = fixed["knobs"][AUXILIARY_WEIGHT]
+                auxiliary = _mean_loss(self.model.losses[0].loss, y, predictions[AUXILIARY], both, count)
+                minimised = (1.0 - weight) * own + weight * auxiliary + penalty
             others = [way.updates.get(id(v), old) for v, old in zip(self.model.others, state["others"], strict=True)]
-            return ops.sum(total), (total, predictions, others)
+            return ops.sum(minimised), (total, losses, predictions, others)
 
-        (total, predictions, others), gradients = backend().gradients(loss, state["weights"])
+        trained = [state["weights"][i] for i in self._trained]
+        (total, losses, predictions, others), gradients = backend().gradients(loss, trained)
         row = optimizers.Row(epoch["table"][at], fixed["scaled"], self.slots)
-        moved = [
-            optimizers.update(weight, gradient, momentum, second, row)
-            for weight, gradient, momentum, second in zip(
-                state["weights"],
-                gradients,
-                state["momentum"] or [None] * len(gradients),
-                state["second"] or [None] * len(gradients),
-                strict=True,
-            )
-        ]
-        weights_now = [
-            new if variable.constraint is None else ops.vectorized_map(variable.constraint, new)
-            for variable, (new, _, _) in zip(self.model.trainable, moved, strict=True)
-        ]
-        state = {
-            "weights": weights_now,
-            "momentum": [momentum for _, momentum, _ in moved] if self.slots.momentum else [],
-            "second": [second for _, _, second in moved] if self.slots.second else [],
-            "others": others,
-        }
-        return state, self._counted(sums, y, predictions, total * count, real, both)
+        weights_now, momenta, seconds = (list(state[kind]) for kind in ("weights", "momentum", "second"))
+        for i, gradient in zip(self._trained, gradients, strict=True):
+            momentum, second = (each[i] if each else None for each in (momenta, seconds))
+            new, momentum, second = optimizers.update(weights_now[i], gradient, momentum, second, row)
+            constraint = self.model.trainable[i].constraint
+            weights_now[i] = new if constraint is None else ops.vectorized_map(constraint, new)
+            if momenta:
+                momenta[i] = momentum
+            if seconds:
+                seconds[i] = second
+        state = {"weights": weights_now, "momentum": momenta, "second": seconds, "others": others}
+        shares = [value / steps for value in losses]  # Keras means the loss of each output over batches
+        return state, self._evaluation.counted(sums, y, predictions, [total * count, *shares], (real, both))
 
-    def _validated(self, state: State, fixed: dict[str, Any], x: Tensor, y: Tensor, sums: list[Any]) -> list[Any]:
-        """The sums over all validation rows."""
-        from keras import ops
 
-        count, size = y.shape[0], min(self.validation_batch, y.shape[0])
+def _mean_loss(
+    loss: keras.losses.Loss, y: Tensor, predictions: Tensor, weights: Tensor | None, count: Tensor | float
+) -> Tensor:
+    """The loss of a batch, ``(members,)``; ``count`` rows of it are real."""
+    from keras import ops
 
-        def batch(i: Tensor, sums: list[Any], size: int, new: Tensor | None = None) -> list[Any]:
-            start = i if new is None else ops.minimum(i, count - size)
-            xs, ys = (ops.slice(a, (start, *([0] * (len(a.shape) - 1))), (size, *a.shape[1:])) for a in (x, y))
-            way = self._pass(state["weights"], state["others"], fixed, training=False, real=None)
-            predictions = self._predictions(way, xs)
-            each = row_losses(self.model.loss, ys, predictions)
-            rows = float(size) if new is None else ops.sum(new)
-            total = ops.sum(each if new is None else each * new, axis=1) + penalties(way, self.model.penalised) * rows
-            return self._counted(sums, ys, predictions, total, new, new)
-
-        def overlapping(i: Tensor, sums: list[Any]) -> list[Any]:
-            """The last one looks again at rows that were counted before, and counts the others."""
-            first = i * size
-            new = ops.cast(ops.minimum(first, count - size) + ops.arange(size) >= first, "float32")
-            return batch(first, sums, size, new)
-
-        full, rest = divmod(count, size)
-        if rest and not self.model.exact:
-            sums = ops.fori_loop(0, full + 1, overlapping, sums)
-            return sums
-        sums = ops.fori_loop(0, full, lambda i, sums: batch(i * size, sums, size), sums)
-        return batch(full * size, sums, rest) if rest else sums
-
-    def _pass(
-        self,
-        values: Sequence[Tensor],
-        others: Sequence[Tensor],
-        fixed: dict[str, Any],
-        training: bool,
-        real: Tensor | None,
-    ) -> Pass:
-        variables = {id(v): value for v, value in zip(self.model.trainable, values, strict=True)}
-        variables |= {id(v): value for v, value in zip(self.model.others, others, strict=True)}
-        padding = Padding(fixed["units"], fixed["widths"], fixed["active"], self.blocks)
-        return Pass(self.members, variables, fixed["knobs"], padding, training, real)
-
-    def _predictions(self, way: Pass, x: Tensor) -> Tensor:
-        from keras import ops
-
-        y = way.run(self.model.template, x[None])
-        return ops.broadcast_to(y, (self.members, *y.shape[1:]))
-
-    def _counted(
-        self, sums: list[Any], y: Tensor, predictions: Tensor, total: Tensor, real: Tensor | None, both: Tensor | None
-    ) -> list[Any]:
-        counted = [sums[0] + total]
-        for name, state in zip(self.model.metrics, sums[1:], strict=True):
-            weights = both if name in self.model.weighted else real
-            counted.append(StackedMetric(self.model.metrics[name]).update(state, y, predictions, weights))
-        return counted
-
-    def _results(self, sums: list[Any], measured: list[StackedMetric], count: int, prefix: str) -> dict[str, Tensor]:
-        results = {f"{prefix}loss": sums[0] / float(count)}
-        for name, each, state in zip(self.model.metrics, measured, sums[1:], strict=True):
-            results[prefix + name] = each.result(state)
-        return results
+    each = row_losses(loss, y, predictions)
+    return ops.sum(each if weights is None else each * weights, axis=1) / count

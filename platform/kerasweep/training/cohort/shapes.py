@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +39,7 @@ class Shape:
         active: last layer of a block -> ``(members,)``.
         sizes: of each member's weights, in the order of ``Model.trainable`` and ``Model.others``; None if they are the
             template's.
+        frozen: the template while layers are frozen; None if none ever are.
     """
 
     model: Model
@@ -47,25 +50,41 @@ class Shape:
     widths: Mapping[str, Array] = field(default_factory=dict)
     active: Mapping[str, Array] = field(default_factory=dict)
     sizes: Sequence[tuple[Extents, Extents]] | None = None
+    frozen: Model | None = None
 
 
 class Programs:
-    """The programs of a process, the latest ones kept: compiling one takes seconds."""
+    """The programs of a process, the latest ones kept: compiling one takes seconds. Threads may share them."""
 
     _KEPT = 64
 
     def __init__(self) -> None:
-        self._programs: dict[Hashable, Program] = {}
+        self._programs: dict[Hashable, Any] = {}
+        self._lock = threading.Lock()
 
-    def of(self, shape: Shape, slots: optimizers.Slots, members: int) -> Program:
-        """The program for stacks of this shape and size."""
-        key = (shape.key, slots, members)
-        program = self._programs.pop(key, None)
-        if program is None:
-            largest = max((int(np.prod(v.shape[-1:])) for v in shape.model.trainable), default=1)
-            batch = max(32, _VALIDATED // (members * largest) // 32 * 32)
-            program = Program(shape.model, shape.blocks, slots, members, batch)
-        self._programs[key] = program
-        while len(self._programs) > self._KEPT:
-            self._programs.pop(next(iter(self._programs)))
+    def of(self, shape: Shape, slots: optimizers.Slots, members: int, *, frozen: bool) -> Program:
+        """The program for stacks of this shape and size, with layers frozen or not."""
+        model = shape.frozen if frozen and shape.frozen is not None else shape.model
+
+        def made() -> Program:
+            return Program(model, shape.blocks, slots, members, rows_at_a_time(model, members))
+
+        program: Program = self.kept((shape.key, slots, members, frozen), made)
         return program
+
+    def kept(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What was made under this key, or is made now."""
+        with self._lock:
+            program = self._programs.pop(key, None)
+            if program is None:
+                program = make()
+            self._programs[key] = program
+            while len(self._programs) > self._KEPT:
+                self._programs.pop(next(iter(self._programs)))
+        return program
+
+
+def rows_at_a_time(model: Model, members: int) -> int:
+    """How many rows so many members are best evaluated on at once."""
+    largest = max((int(np.prod(v.shape[-1:])) for v in model.trainable), default=1)
+    return max(32, _VALIDATED // (members * largest) // 32 * 32)

@@ -91,13 +91,14 @@ class Stack:
         """How many slots it has, copies included."""
         return len(self._slots)
 
-    def epoch(self, rows: Rows, order: Array, batch: int) -> dict[int, dict[str, float]]:
+    def epoch(self, rows: Rows, order: Array, batch: int, *, frozen: bool = False) -> dict[int, dict[str, float]]:
         """Trains one more epoch.
 
         Args:
             rows: the data.
             order: ``(rows,)`` int32, of the whole epoch.
             batch: rows of a mini-batch.
+            frozen: whether layers are frozen in it.
 
         Returns:
             Member -> metric -> value.
@@ -133,7 +134,7 @@ class Stack:
         )
         for slot in self._slots:
             slot.seeds = {layer: (seed, count + steps) for layer, (seed, count) in slot.seeds.items()}
-        program = self._programs.of(self._shape, self._keeps, self.size)
+        program = self._programs.of(self._shape, self._keeps, self.size, frozen=frozen)
         self._state, results = program.run(self._state, self._fixed(), rows, fed)
         values = {name: ops.convert_to_numpy(value) for name, value in results.items()}
         return {

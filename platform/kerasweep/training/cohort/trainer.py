@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 from kerasweep.models.base import ModelBuilder
 from kerasweep.records import Decision, Metrics, Status
 from kerasweep.training.base import (
-    KEPT_MEMBERS,
     Array,
     Cohort,
     EpochReport,
@@ -23,14 +21,15 @@ from kerasweep.training.base import (
     TrainingArrays,
 )
 from kerasweep.training.cohort.crew import Squad, muster
-from kerasweep.training.cohort.program import Rows
+from kerasweep.training.cohort.program import Rows, rows_of
 from kerasweep.training.cohort.shapes import Programs
 from kerasweep.training.cohort.stack import Stack, copy_members
 from kerasweep.training.failures import reason
+from kerasweep.training.keeping import forget_worst
 from kerasweep.training.keras_trainer import KerasTrainer
 from kerasweep.training.order import epoch_order
 from kerasweep.training.progress import MemberProgress
-from kerasweep.training.snapshots import best_weights, named_best
+from kerasweep.training.snapshots import best_weights, named_best, under
 from kerasweep.training.stepwise import Stepwise
 
 
@@ -112,7 +111,7 @@ class _Training:
 
     def run(self, report: Report, resume: Snapshot | None) -> tuple[Outcome, ...]:
         """Trains to the end."""
-        rows = _rows(self._data)
+        rows = rows_of(self._data)
         failed = self._muster(resume)
         if resume is not None:
             self._restore(resume)
@@ -151,7 +150,7 @@ class _Training:
     def _muster(self, resume: Snapshot | None) -> Mapping[int, str]:
         """Takes the cohort apart; returns why some members' models could not be built."""
         members = list(self._members.values())
-        crew = muster(self._trainer.models, members, self._data, self._schedule.ahead(0), self._trainer._programs)
+        crew = muster(self._trainer.models, members, self._data, self._schedule, self._trainer._programs)
         self._squads = dict(enumerate(crew.squads))
         if resume is None:
             self._send_alone(crew.alone)
@@ -174,7 +173,7 @@ class _Training:
 
     def _trained(self, rows: Rows) -> tuple[dict[int, Metrics], dict[int, str]]:
         """One epoch of everybody: metrics of those that came through, and why the others did not."""
-        order = epoch_order(self._schedule.order_seed, self._epoch, len(self._data.x))
+        order = epoch_order(self._schedule.order_seed, self._epoch, len(self._data))
         metrics: dict[int, Metrics] = {}
         failures: dict[int, str] = {}
         # The largest first, but one of each program before the others: they would only wait for it to be compiled.
@@ -182,8 +181,10 @@ class _Training:
             ((place, i, stack) for i, squad in self._squads.items() for place, stack in enumerate(squad.stacks)),
             key=lambda turn: (turn[0], -turn[1]),
         )
+        frozen = self._schedule.frozen(self._epoch)
         running = [
-            (i, stack, self._pool.submit(stack.epoch, rows, order, self._squads[i].batch)) for _, i, stack in turns
+            (i, stack, self._pool.submit(stack.epoch, rows, order, self._squads[i].batch, frozen=frozen))
+            for _, i, stack in turns
         ]
         for i, stack, future in running:
             error = future.exception()
@@ -238,7 +239,7 @@ class _Training:
         for target, copy in decision.copies.items():
             self._progress[target].follow(self._progress[copy.source])
         for squad in self._squads.values():
-            steps = self._schedule.ahead(self._epoch) * math.ceil(len(self._data.x) / squad.batch)
+            steps = self._schedule.ahead(self._epoch) * math.ceil(len(self._data) / squad.batch)
             squad.leave(self._outcomes.keys(), steps)
         self._squads = {i: squad for i, squad in self._squads.items() if squad.stacks}
         for number in self._solos.keys() & self._outcomes.keys():
@@ -254,16 +255,8 @@ class _Training:
 
     def _end(self, number: int, status: Status, why: str = "") -> Outcome:
         """A member ends."""
-        progress = self._progress[number]
-        outcome = Outcome(
-            number=number,
-            status=status,
-            reason=why,
-            weights=() if status is Status.FAILED else self._best(number),
-            history=tuple(progress.history),
-            epoch=progress.best_epoch,
-            value=progress.best_value,
-        )
+        weights = () if status is Status.FAILED else self._best(number)
+        outcome = self._progress[number].outcome(number, status, why, weights)
         self._outcomes[number] = outcome
         self._forget()
         return outcome
@@ -275,16 +268,8 @@ class _Training:
 
     def _forget(self) -> None:
         """Of many members, the weights of the best ones are kept once they have ended."""
-        if self._data.validation is None:
-            return
-        kept = {n: o.value for n, o in self._outcomes.items() if o.weights and o.value is not None}
-        while len(kept) > KEPT_MEMBERS:
-            best = self._schedule.objective
-            worst = replace(best, direction=best.direction.opposite).best(kept)
-            if worst is None:
-                return
-            del kept[worst]
-            self._outcomes[worst] = replace(self._outcomes[worst], weights=())
+        if self._data.validation is not None:
+            forget_worst(self._outcomes, self._schedule.objective)
 
     def _snapshot(self) -> Snapshot:
         arrays: dict[str, Array] = {}
@@ -313,34 +298,13 @@ class _Training:
         for number, progress in state["progress"]:
             self._progress[number].restore(progress)
         for number, status, why in state["ended"]:
-            progress = self._progress[number]
             weights = best_weights(snapshot, number)
-            history = tuple(progress.history)
-            self._outcomes[number] = Outcome(
-                number, Status(status), why, weights, history, progress.best_epoch, progress.best_value
-            )
+            self._outcomes[number] = self._progress[number].outcome(number, Status(status), why, weights)
         hosts = dict(state["squads"])
         self._squads = {i: squad for i, squad in self._squads.items() if i in hosts}
         for i, squad in self._squads.items():
             squad.restore(
-                [(_under(f"squad_{i}_{place}_", snapshot.arrays), host) for place, host in enumerate(hosts[i])]
+                [(under(f"squad_{i}_{place}_", snapshot.arrays), host) for place, host in enumerate(hosts[i])]
             )
         for number, own in state["solos"]:
-            self._solos[number] = self._solo(number, Snapshot(_under(f"solo_{number}_", snapshot.arrays), own))
-
-
-def _under(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """The arrays whose names begin so, without that beginning."""
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
-
-def _rows(data: TrainingArrays) -> Rows:
-    """The data on the device."""
-    from keras import ops
-
-    def moved(array: Array) -> Any:
-        return ops.convert_to_tensor(array)
-
-    weights = None if data.weights is None else moved(data.weights)
-    validation = None if data.validation is None else (moved(data.validation[0]), moved(data.validation[1]))
-    return Rows(moved(data.x), moved(data.y), weights, validation)
+            self._solos[number] = self._solo(number, Snapshot(under(f"solo_{number}_", snapshot.arrays), own))
