@@ -19,17 +19,14 @@ demo: env ## tune, test, export and register a network for California housing
 
 env: $(VENV)/.installed ## the virtual environment, as locked
 
-# First and alone, what measures processor time; then two halves side by side, since most tests keep one core busy.
-MEASURING := tests/unit/test_guards.py
-
 test: env ## every feature, in three quarters of an hour on two cores
 test: CASES := -m 'not thorough'
 test-all: env ## and all further cases, tests/thorough.txt
 
+# Two halves side by side, since most tests keep one core busy.
 test test-all:
-	$(BIN)/pytest $(MEASURING)
 	@half=$$(mktemp) && { \
-	$(BIN)/pytest $(CASES) tests/contract tests/unit --ignore=$(MEASURING) > $$half 2>&1 & \
+	$(BIN)/pytest $(CASES) tests/contract tests/unit > $$half 2>&1 & \
 	$(BIN)/pytest $(CASES) tests/faults tests/integration; here=$$?; \
 	wait $$!; there=$$?; cat $$half; rm $$half; test $$here -eq 0 && test $$there -eq 0; }
 

@@ -162,8 +162,8 @@ def told_again(trials: int, searcher: str) -> dict[str, Any]:
                 rows = {
                     n: dict.fromkeys(("loss", "accuracy", "val_loss", "val_accuracy"), draw.random()) for n in numbers
                 }
-                ends = tuple(Ended(n, Status.FINISHED, "", 1.0) for n in numbers) if epoch == 10 else ()
-                feed.reported(Reported(epoch, rows, ended=ends))
+                ends = tuple(Ended(n, Status.FINISHED) for n in numbers) if epoch == 10 else ()
+                feed.reported(Reported(epoch, rows, ended=ends, seconds=0.1))
         recording.close()
         size = folder.journal.stat().st_size
         told = subprocess.run(

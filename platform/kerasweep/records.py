@@ -168,7 +168,8 @@ class Trial:
         value: the best value of the objective over its epochs, None if it never reported a finite one.
         epoch: the 1-based epoch of that value, None likewise.
         started: seconds since the Unix epoch.
-        seconds: of wall time spent, pauses not counted; a member of a cohort has its share of the cohort's.
+        seconds: of wall time for the epochs of its history, pauses not counted; a member of a cohort has its share of
+            the cohort's.
         ended: seconds since the Unix epoch; 0 while it has not ended.
         changes: of its hyperparameters on the way to its best epoch, as far as they differ from ``params``; replayed
             when it is retrained.

@@ -23,7 +23,7 @@ from kerasweep.errors import SpecError, StorageError
 from kerasweep.records import Status, Trial
 from kerasweep.spec import pipeline_from_mapping
 from kerasweep.spec.pipeline import PipelineSpec
-from kerasweep.study import journal
+from kerasweep.study import bookkeeping, journal
 from kerasweep.study.environment import recordable, versions
 from kerasweep.study.folder import StudyFolder, studies
 from kerasweep.study.memory import remembered
@@ -67,8 +67,9 @@ def header(spec: PipelineSpec) -> StudyHeader:
 
 
 def facts(trials: tuple[Trial, ...]) -> Facts:
-    """All of a trial but times."""
-    return [(t.number, t.params, t.seed, t.status, t.reason, t.history, t.value, t.epoch, t.changes) for t in trials]
+    """All of a trial but when it was. How long an epoch takes is the same each time in a machine."""
+    names = ("number", "params", "seed", "status", "reason", "history", "value", "epoch", "changes", "seconds")
+    return [tuple(getattr(trial, name) for name in names) for trial in trials]
 
 
 class Killed(journal.Journal):
@@ -230,6 +231,23 @@ def test_a_searcher_that_cannot_be_trusted_is_asked_again(tmp_path: Path, harm: 
     harm(driver.study.searcher)
     assert remembered(driver.study.searcher, versions(), checks) is None
     assert facts(Driver(tmp_path / "study", spec).run()) == undisturbed(tmp_path, spec)
+
+
+def test_a_searcher_that_cannot_be_kept_costs_only_the_short_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unkept(*arguments: Any, **options: Any) -> Any:
+        searcher = make_searcher(*arguments, **options)
+        searcher.by_heart = lambda: None
+        return searcher
+
+    spec = made(SEARCHES["random"])
+    expected = undisturbed(tmp_path, spec)
+    make_searcher = bookkeeping.make_searcher
+    monkeypatch.setattr(bookkeeping, "make_searcher", unkept)
+    driver = Driver(tmp_path / "study", spec, keeps=True)
+    assert facts(driver.run()) == expected
+    assert not driver.study.searcher.exists()
 
 
 @pytest.mark.parametrize("search", SEARCHES)

@@ -20,7 +20,7 @@ from kerasweep.study.journal import Journal
 EVENTS: list[dict[str, Any]] = [
     {"event": "study", "version": 1, "id": "näme@12345678", "started": 1.5},
     {"event": "epoch", "rows": [[0, 0.1 + 0.2, 1e-300, None], [1, math.inf, 3.0, 2.0]], "text": 'a "line"\nbreak'},
-    {"event": "ended", "ended": [[0, "failed", "ValueError: ','check':'", 0.25]]},
+    {"event": "ended", "ended": [[0, "failed", "ValueError: ','check':'"]]},
     {"event": "over", "status": "finished"},
 ]
 

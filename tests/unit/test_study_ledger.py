@@ -142,11 +142,11 @@ def take_all(ledger: Ledger) -> list[int]:
 
 def train(ledger: Ledger, number: int, values: Iterable[float]) -> None:
     for epoch, value in enumerate(values, 1):
-        ledger.reported(Reported(epoch, {number: {"loss": value, "val_loss": value}}))
+        ledger.reported(Reported(epoch, {number: {"loss": value, "val_loss": value}}, seconds=1.5))
 
 
 def end(ledger: Ledger, number: int, status: Status = Status.FINISHED, reason: str = "") -> None:
-    ledger.ended([Ended(number, status, reason, seconds=1.5)])
+    ledger.ended([Ended(number, status, reason)])
 
 
 def run_one(ledger: Ledger, value: float = 1.0) -> int:
@@ -375,7 +375,7 @@ def test_an_interrupt_stops_what_runs_with_its_reason_and_keeps_what_it_reached(
     end(ledger, running, Status.STOPPED)
     stopped = trial(ledger, running)
     assert (stopped.status, stopped.reason) == (Status.STOPPED, "interrupted")
-    assert (stopped.value, stopped.epoch, stopped.seconds) == (0.5, 1, 1.5)
+    assert (stopped.value, stopped.epoch, stopped.seconds) == (0.5, 1, 3.0)
     assert trial(ledger, finished).status is Status.FINISHED
     assert notes.tracked == {each.number: each for each in ledger.trials}
 
@@ -499,7 +499,7 @@ def test_a_generation_is_cut_into_cohorts_of_nearly_the_same_size() -> None:
 def test_a_cohorts_epoch_is_one_step_of_progress_and_its_members_end_at_once() -> None:
     ledger, notes, _ = book((4,), cohort=4)
     assert take_all(ledger) == [0, 1, 2, 3]
-    report(ledger, 1, {0: 4.0, 1: 3.0, 2: 2.0, 3: 1.0}, Ended(0, Status.STOPPED, "", 0.5))
+    report(ledger, 1, {0: 4.0, 1: 3.0, 2: 2.0, 3: 1.0}, Ended(0, Status.STOPPED), seconds=0.5)
     (step,) = notes.steps
     assert (step.running, step.stopped) == (3, 1)
     assert step.best is not None
@@ -509,15 +509,15 @@ def test_a_cohorts_epoch_is_one_step_of_progress_and_its_members_end_at_once() -
         "scheduler",
         0.5,
     )
-    report(ledger, 2, {1: 3.0, 2: 0.5}, Ended(3, Status.FAILED, "FloatingPointError: loss is nan", 0.9))
+    report(ledger, 2, {1: 3.0, 2: 0.5}, Ended(3, Status.FAILED, "FloatingPointError: loss is nan"), seconds=0.25)
     assert notes.steps[-1].best == trial(ledger, 2)
-    report(ledger, 3, {1: 3.0, 2: 0.6}, *(Ended(n, Status.FINISHED, "", 1.0) for n in (1, 2)))
+    report(ledger, 3, {1: 3.0, 2: 0.6}, *(Ended(n, Status.FINISHED) for n in (1, 2)), seconds=1.0)
     assert len(notes.steps) == 3
-    assert [(t.number, t.status, len(t.history)) for t in ledger.trials] == [
-        (0, Status.STOPPED, 1),
-        (1, Status.FINISHED, 3),
-        (2, Status.FINISHED, 3),
-        (3, Status.FAILED, 1),
+    assert [(t.number, t.status, len(t.history), t.seconds) for t in ledger.trials] == [
+        (0, Status.STOPPED, 1, 0.5),
+        (1, Status.FINISHED, 3, 1.75),
+        (2, Status.FINISHED, 3, 1.75),
+        (3, Status.FAILED, 1, 0.75),  # with its share of the epoch in which it failed
     ]
     assert notes.observed == [notes.tracked[n] for n in (0, 3, 1, 2)]
     assert ledger.next_cohort() is Next.FINISHED
@@ -547,7 +547,7 @@ def test_the_members_of_a_cohort_that_dies_too_often_start_again_each_by_itself(
     ledger, notes, _ = book((3,), cohort=3)
     take_all(ledger)
     assert ledger.next_cohort() is Next.WAIT  # members may come back
-    report(ledger, 1, {0: 0.5, 1: 2.0, 2: 3.0}, Ended(2, Status.STOPPED, "", 1.0))
+    report(ledger, 1, {0: 0.5, 1: 2.0, 2: 3.0}, Ended(2, Status.STOPPED))
     assert notes.steps[-1].best == trial(ledger, 0)
     ledger.separated([0, 1], "its worker died 3 times: killed")
     assert notes.said == ["2 trials (0 to 1): every one starts again by itself (its worker died 3 times: killed)"]

@@ -31,13 +31,11 @@ class Ended:
         number: of the trial.
         status: FINISHED, STOPPED or FAILED.
         reason: why it failed; empty otherwise.
-        seconds: of training, pauses not counted; a member of a cohort has its share of the cohort's.
     """
 
     number: int
     status: Status
     reason: str = ""
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,7 @@ class Reported:
         ended: the members that ended with this epoch.
         notes: what a user should read once.
         found: hyperparameters that members found for themselves before they trained.
+        seconds: each one's share of the time that the epoch took.
     """
 
     epoch: int | None
@@ -60,6 +59,7 @@ class Reported:
     ended: tuple[Ended, ...] = ()
     notes: tuple[str, ...] = ()
     found: Mapping[int, Params] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -57,20 +57,19 @@ def encode(step: Step, seconds: float, objective: str) -> dict[str, Any]:
 class Decoder:
     """Turns the results of one cohort, in their order, into what the study is told.
 
-    A member's seconds are its share of every epoch that it trained. It ends once, also if a worker died after it
-    told of that, and the one after it tells of it again.
+    A member ends once, also if a worker died after it told of that, and the one after it tells of it again.
 
     Args:
         numbers: of the members that have not ended before.
     """
 
     def __init__(self, numbers: Iterable[int]) -> None:
-        self._seconds = dict.fromkeys(numbers, 0.0)
+        self._left = dict.fromkeys(numbers)
 
     @property
     def left(self) -> tuple[int, ...]:
         """The members that have not ended."""
-        return tuple(self._seconds)
+        return tuple(self._left)
 
     def decode(self, result: Mapping[str, Any]) -> Reported:
         metrics: dict[int, Metrics] = {}
@@ -78,8 +77,6 @@ class Decoder:
             pairs = zip(result[_NAMES], values, strict=True)
             metrics[number] = {name: value for name, value in pairs if value is not None}
         trained = metrics.keys() | {number for number, *_ in result[_ENDED]}
-        for number in trained & self._seconds.keys():
-            self._seconds[number] += result[_SECONDS] / len(trained)
         return Reported(
             epoch=result[_EPOCH],
             metrics=metrics,
@@ -87,12 +84,14 @@ class Decoder:
             ended=tuple(
                 self.end(number, Status(status), reason)
                 for number, status, reason in result[_ENDED]
-                if number in self._seconds
+                if number in self._left
             ),
             notes=tuple(result[_NOTES]),
             found=dict(result[_FOUND]),
+            seconds=result[_SECONDS] / max(len(trained), 1),
         )
 
     def end(self, number: int, status: Status, reason: str) -> Ended:
         """How a member that has not ended before ends."""
-        return Ended(number, status, reason, self._seconds.pop(number))
+        del self._left[number]
+        return Ended(number, status, reason)

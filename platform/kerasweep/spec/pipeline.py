@@ -37,6 +37,7 @@ from kerasweep.spec.values import (
     ClassReference,
     Column,
     Count,
+    Folder,
     Fraction,
     Name,
     Reference,
@@ -252,9 +253,7 @@ class TrainingSpec(Frozen):
 
     @field_validator("class_weight")
     @classmethod
-    def _some(
-        cls, weights: Literal["balanced"] | dict[str, float] | None
-    ) -> Literal["balanced"] | dict[str, float] | None:
+    def _some(cls, weights: object) -> object:
         if weights == {}:
             raise ValueError("class_weight must name a class. Received: {}")
         return weights
@@ -269,7 +268,7 @@ class ResourcesSpec(Frozen):
     cohort: Count | Literal["auto", "off"] = Field(
         "auto", description="Trials trained together as one program; off: each alone."
     )
-    storage: str = Field("auto", description="Where studies lie; on a cluster, a path that every node reaches.")
+    storage: Folder = Field("auto", description="Where studies lie; on a cluster, a path that every node reaches.")
     epoch_timeout: Seconds | None = Field(None, description="Without an epoch for so long, a worker hangs.")
 
     @field_validator("gpus_per_trial")

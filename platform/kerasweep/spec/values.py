@@ -46,6 +46,13 @@ def _checked_reference(reference: str, what: str = "function") -> str:
     return reference
 
 
+def _checked_folder(folder: str) -> str:
+    """A journal is appended to and locked, which buckets know nothing of."""
+    if "://" in folder:
+        raise ValueError(f"storage must be a folder, and a bucket be mounted as one. Received: {folder!r}")
+    return folder
+
+
 def checked_board(value: object) -> object:
     """``true`` stands for options as they are by default, a directory for the option of that name; ``false`` for none.
 
@@ -76,5 +83,6 @@ Auto = Literal["auto"]
 Weight = Annotated[StrictFloat, Field(ge=0)]
 Fraction = Annotated[StrictFloat, Field(gt=0, lt=1)]
 Column = StrictInt | StrictStr
+Folder = Annotated[str, AfterValidator(_checked_folder)]
 Reference = Annotated[str, AfterValidator(_checked_reference)]
 ClassReference = Annotated[str, AfterValidator(lambda reference: _checked_reference(reference, "class"))]

@@ -25,7 +25,6 @@ class Course:
         self.reason = ""
         self.started = 0.0
         self.ended = 0.0
-        self.seconds = 0.0
         self._objective = objective
         self.restart()
 
@@ -33,6 +32,7 @@ class Course:
         """Forgets what was trained."""
         self.found: Params = {}
         self.history: list[Metrics] = []
+        self.seconds = 0.0
         self.value: float | None = None
         self.epoch: int | None = None
         # As they are now, and as they were at the best epoch.

@@ -101,6 +101,7 @@ def reported(at: float, report: Reported) -> Event:
         ],
         "found": [[number, dict(params)] for number, params in report.found.items()],
         "ended": _ends(report.ended),
+        "seconds": report.seconds,
     }
 
 
@@ -116,6 +117,7 @@ def report(event: Event) -> Reported:
         changes={number: tuple(Change(*change) for change in changes) for number, changes in event["changes"]},
         ended=ends(event),
         found=dict(event["found"]),
+        seconds=event["seconds"],
     )
 
 
@@ -126,7 +128,7 @@ def ended(at: float, trials: Sequence[Ended]) -> Event:
 
 def ends(event: Event) -> tuple[Ended, ...]:
     """Those of an event."""
-    return tuple(Ended(number, Status(status), reason, seconds) for number, status, reason, seconds in event["ended"])
+    return tuple(Ended(number, Status(status), reason) for number, status, reason in event["ended"])
 
 
 def again(kind: str, at: float, numbers: Sequence[int], reason: str) -> Event:
@@ -155,7 +157,7 @@ def over(at: float, status: str) -> Event:
 
 
 def _ends(trials: Iterable[Ended]) -> list[list[Any]]:
-    return [[end.number, end.status.value, end.reason, end.seconds] for end in trials]
+    return [[end.number, end.status.value, end.reason] for end in trials]
 
 
 def _trial(fields: Mapping[str, Any]) -> Trial:

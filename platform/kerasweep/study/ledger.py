@@ -216,12 +216,15 @@ class Ledger:
             if report.epoch != len(course.history) + 1:
                 continue  # trained again after a restart, with the same numbers
             self._epochs += 1
+            course.seconds += report.seconds
             if course.add(metrics):
                 self._compare(course)
             self._watchers.tracker.log_epochs(number, report.epoch, [metrics])
         for number, changes in report.changes.items():
             self._courses[number].changes = changes
         for end in report.ended:
+            if end.number not in report.metrics:  # it ended within the epoch
+                self._courses[end.number].seconds += report.seconds
             self._end(end)
         self._watchers.observer.progress(self.progress())
 
@@ -347,8 +350,7 @@ class Ledger:
                 course.status = Status.STOPPED
                 return
             self.started([end.number])  # its worker failed to start
-        course.status, course.reason, course.seconds = end.status, end.reason, end.seconds
-        course.ended = self._now()
+        course.status, course.reason, course.ended = end.status, end.reason, self._now()
         if end.status is Status.STOPPED and len(course.history) >= self._budget.last_epoch(end.number):
             course.status = Status.FINISHED
         elif end.status is Status.STOPPED:

@@ -63,17 +63,17 @@ class Keeper:
         return self._asking > max(_LEAST_SECONDS, _WORTH * self._keeping)
 
     def keep(self, memory: Memory, check: int) -> None:
-        """Replaces what was kept. A disk that is full costs the short cut only.
+        """Replaces what was kept. A disk that is full, or a searcher that cannot be pickled, costs the short cut only.
 
         Args:
             memory: to keep.
             check: of the journal up to and with the memory's last generation.
         """
         begun = time.monotonic()
-        content = pickle.dumps(memory)
-        head = {"check": check, "versions": self._versions, "digest": _digest(content)}
         partial = self._path.with_name(f"{self._path.name}.partial")
-        with suppress(OSError):
+        with suppress(OSError, pickle.PicklingError, TypeError, AttributeError):
+            content = pickle.dumps(memory)
+            head = {"check": check, "versions": self._versions, "digest": _digest(content)}
             partial.write_bytes(json.dumps(head).encode() + b"\n" + content)
             partial.chmod(0o600)
             partial.replace(self._path)

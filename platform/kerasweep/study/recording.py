@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -256,7 +257,7 @@ class Feed:
         self._tick()
         epoch = report.epoch
         rows = {n: metrics for n, metrics in report.metrics.items() if epoch == self._ledger.awaited(n)}
-        news = Reported(epoch, rows, report.changes if rows else {}, report.ended, report.notes, report.found)
+        news = replace(report, metrics=rows, changes=report.changes if rows else {})
         if rows or news.ended or news.found:
             self._journal.append(entries.reported(self._at, news), lasting=bool(news.ended))
         self._ledger.reported(news)
