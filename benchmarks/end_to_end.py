@@ -3,7 +3,7 @@
 Purpose: 256 random configurations of the book's California space, 10 epochs each, on two cores, as whole processes.
          kerasweep is `kerasweep run`: from its start to a registered model, every trial with its curves in MLflow. The
          others search only, and record nothing. The claim: at least 15 times faster than the fastest of them with 256
-         trials, 40 times with 1,024; and memory that does not grow with the trials (4,096).
+         trials, 35 times with 1,024; and memory that does not grow with the trials (4,096).
 Command: .venv/bin/python benchmarks/end_to_end.py [--trials 256] [--share 16] [--only kerasweep] [--save]
 Time:    about 10 minutes with 256 trials; with 1,024, about 30; `--only kerasweep` takes a minute and more
 Result:  a table; `--save` also writes benchmarks/results/end_to_end_<trials>.json

@@ -6,7 +6,7 @@ import json
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from machine import DriverDied, Machine
 
-from kerasweep.dispatch import Allocation
-from kerasweep.dispatch.standings import epochs_of
+from kerasweep.dispatch import Allocation, epochs_of, state_of_one
 from kerasweep.dispatch.tuner import MAX_RESTARTS
 from kerasweep.errors import SpecError, StorageError
 from kerasweep.records import Status, Trial
@@ -30,7 +29,7 @@ from kerasweep.study.memory import remembered
 from kerasweep.study.recording import Recording
 from kerasweep.study.replay import NOBODY, retell
 from kerasweep.tracking import StudyHeader
-from kerasweep.training import snapshots
+from kerasweep.training import Snapshot, snapshots
 
 Facts = list[tuple[Any, ...]]
 
@@ -307,8 +306,45 @@ def test_more_epochs_are_for_those_that_have_not_ended(tmp_path: Path) -> None:
     assert {number: facts((trials[number],)) for number in ended} == {n: facts((ended[n],)) for n in ended}
     assert {len(t.history) for n, t in trials.items() if n not in ended and t.status is Status.FINISHED} >= {15}
     # And told again it is the same, although the budget changed on the way.
-    events = journal.whole(tmp_path / "study" / "journal.jsonl").events
-    assert facts(retell(events).trials) == facts(tuple(trials.values()))
+    recording = Recording(StudyFolder(tmp_path / "study"), begins=False)
+    assert facts(recording.trials) == facts(tuple(trials.values()))
+    assert {number: recording.planned(number) for number in trials} == {n: 9 if n in ended else 15 for n in trials}
+    recording.close()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_best_weights_are_found_although_later_cohorts_have_the_names_of_earlier_ones(
+    tmp_path: Path, seed: int
+) -> None:
+    """Of a cohort of which one has ended, the others begin anew, and first and last may be the same."""
+    longer = made({"searcher": "random", "scheduler": "none"}, epochs=15)
+    for spec in (made({"searcher": "random", "scheduler": "none"}), longer):
+        with pytest.raises(DriverDied):
+            Driver(tmp_path / "study", spec, dies=25, seed=seed).run()
+    Driver(tmp_path / "study", longer, seed=seed).run()  # looks for them
+
+
+@pytest.mark.parametrize(("then", "now"), [(6, 1), (1, 6)])
+@pytest.mark.parametrize("scheduler", ["none", {"name": "hyperband", "eta": 3}])
+def test_trials_that_train_alone_or_together_now_begin_anew(
+    tmp_path: Path, then: int, now: int, scheduler: object
+) -> None:
+    spec = made({"searcher": "random", "scheduler": scheduler})
+    driver = Driver(tmp_path / "study", spec, cohort=then, dies=40)
+    with pytest.raises(DriverDied):
+        driver.run()
+    ended = {trial.number: trial for trial in driver.recording.trials if trial.status is not Status.RUNNING}
+    assert ended
+    for dies in (30, None):  # also if the next driver dies
+        driver = Driver(tmp_path / "study", spec, cohort=now, dies=dies, seed=1)
+        with suppress(DriverDied):
+            driver.run()
+    trials = {trial.number: trial for trial in driver.recording.trials}
+    assert {number: facts((trials[number],)) for number in ended} == {n: facts((ended[n],)) for n in ended}
+    assert not any(trial.status is Status.RUNNING for trial in trials.values())
+    if scheduler == "none":
+        alone = [each[:-1] for each in facts(tuple(trials.values()))]  # an epoch's time is shared by fewer
+        assert alone == [each[:-1] for each in undisturbed(tmp_path, spec)]
 
 
 def test_anything_but_a_budget_is_refused_with_both_values(tmp_path: Path) -> None:
@@ -366,7 +402,36 @@ def test_an_interrupted_study_trains_what_it_broke_off_to_its_end(tmp_path: Path
             feed.ledger.stop("interrupted")
     assert any(trial.reason == "interrupted" for trial in feed.ledger.trials)
     driver.recording.close()
+    known = retell(journal.whole(driver.study.journal).events).trials
+    assert [trial.history for trial in known] == [
+        trial.history for trial in feed.ledger.trials
+    ]  # they go on from there
     assert facts(Driver(tmp_path / "study", spec).run()) == undisturbed(tmp_path, spec)
+
+
+def test_weights_that_an_interrupted_driver_kept_are_not_taken_for_later_ones(tmp_path: Path) -> None:
+    spec = made(SEARCHES["random"])
+    driver = Driver(tmp_path / "study", spec, dies=40)
+    with pytest.raises(DriverDied):
+        driver.run()
+    ended, running = (
+        [trial for trial in driver.recording.trials if (trial.status is Status.RUNNING) is wanted]
+        for wanted in (False, True)
+    )
+    for trial in (*ended, *running):
+        (folder := driver.study.weights / str(trial.number)).mkdir(parents=True)
+        state = state_of_one(trial.number, [1.0] * len(trial.history))
+        snapshots.save(Snapshot({}, state), folder)
+    (torn,) = driver.study.weights.joinpath(str(ended[0].number)).iterdir()
+    torn.write_bytes(torn.read_bytes()[:-40])
+    driver = Driver(tmp_path / "study", spec)
+    driver.recording.begin(header(spec), spec, driver.allocation)
+    there = {int(folder.name) for folder in driver.study.weights.iterdir()}
+    assert there == {trial.number for trial in ended}
+    kept = driver.recording.kept([trial.number for trial in ended])
+    assert kept.get(ended[0].number) != torn.parent
+    assert all(kept[trial.number] == driver.study.weights / str(trial.number) for trial in ended[1:])
+    driver.recording.close()
 
 
 def test_a_journal_whose_searcher_proposes_something_else_now_is_told(tmp_path: Path) -> None:

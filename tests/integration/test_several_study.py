@@ -141,5 +141,5 @@ def test_a_model_of_two_outputs_needs_data_that_name_them(project: Path) -> None
     x, y = houses()
     data = {"arrays": (x, y), "inputs": {"wide_input": [0], "deep_input": [1, 2]}}
     study = Study("unnamed", data=data, model=BUILDER, space=SPACE, search=SEARCH, directory=PIPELINES)
-    with study, pytest.raises(StudyError, match="ModelError: a model of several outputs needs data that name them"):
+    with study, pytest.raises(StudyError, match="NamesDiffer: a model of several outputs needs data that name them"):
         study.run()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kerasweep.data.base import Facts, SearchData, Split
 from kerasweep.data.preprocessing import fit
-from kerasweep.delivery import choose, merged, retrain_cohort, spread
+from kerasweep.delivery import choose, lost_cohort, merged, retrain_cohort, spread
 from kerasweep.errors import DataError, DeliveryError
 from kerasweep.records import Change, Direction, Objective, Status, Trial
 from kerasweep.spec.learning_rates import CosineRate
@@ -79,6 +79,15 @@ def test_the_seeds_depend_on_the_study_alone() -> None:
     other, _ = retrain_cohort(WINNER, {}, 1, 43, SEARCH)
     assert one.members[0] == three.members[0]
     assert one.members[0].seed != other.members[0].seed
+
+
+def test_lost_weights_are_trained_as_they_were() -> None:
+    changes = (Change(8, {"learning_rate": 0.03}),)
+    cohort, schedule = lost_cohort(replace(WINNER, changes=changes), {"n_hidden": 1}, SEARCH)
+    (member,) = cohort.members
+    assert (member.seed, member.changes) == (WINNER.seed, changes)
+    assert member.params == {"n_hidden": 2, "learning_rate": 0.01}
+    assert (schedule.epochs, schedule.early_stopping, schedule.order_seed) == (12, None, SEARCH.order_seed)
 
 
 def test_a_trial_that_never_had_a_value_cannot_be_retrained() -> None:

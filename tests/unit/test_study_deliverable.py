@@ -12,6 +12,7 @@ import pytest
 from kerasweep.data import SearchData, load_search
 from kerasweep.delivery import export
 from kerasweep.errors import DeliveryError
+from kerasweep.models.several import NamesDiffer
 from kerasweep.records import Decision, Direction, Objective, Status, Trial
 from kerasweep.spec import PipelineSpec, pipeline_from_mapping
 from kerasweep.study.deliverable import check_deliverable
@@ -78,6 +79,12 @@ def known(units):
 def functional(units):
     inputs = keras.Input((13,))
     return compiled(keras.Model(inputs, keras.layers.Dense(3, "softmax")(keras.layers.Dense(units)(inputs))))
+
+
+def two_inputs(units):
+    inputs = [keras.Input((1,), name=name) for name in ("left", "wrong")]
+    hidden = keras.layers.Dense(units)(keras.layers.Concatenate()(inputs))
+    return compiled(keras.Model(inputs, keras.layers.Dense(3, "softmax")(hidden)))
 
 
 def moody(units):
@@ -171,6 +178,12 @@ class TestBeforeTraining:
     @pytest.mark.parametrize("builder", ["known", "functional"])
     def test_what_can_be_delivered_passes(self, builder: str, tmp_path: Path) -> None:
         check_deliverable(*study(tmp_path, builder))
+
+    def test_inputs_of_other_names_than_the_datas_are_told(self, tmp_path: Path) -> None:
+        (tmp_path / "rows.csv").write_text("a,b,y\n" + "".join(f"{i},{i % 7},{i % 3}\n" for i in range(60)))
+        data = {"csv": "rows.csv", "target": "y", "task": "multiclass", "inputs": {"left": ["a"], "right": ["b"]}}
+        with pytest.raises(NamesDiffer, match=r"as the data's, left, right, .*Received: left, wrong"):
+            check_deliverable(*study(tmp_path, "two_inputs", data=data))
 
     def test_a_builder_that_fails_is_left_to_its_trials(self, tmp_path: Path) -> None:
         check_deliverable(*study(tmp_path, "moody"))

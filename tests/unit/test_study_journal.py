@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -180,6 +181,31 @@ def test_a_full_disk_is_told_and_leaves_no_half_line(path: Path) -> None:
     assert "kerasweep resume näme@12345678 carries on" in done.stdout
     assert path.read_bytes().startswith(before)
     assert told(journal.whole(path)) == [*EVENTS, {"event": "session"}]
+
+
+@pytest.mark.parametrize("stage", ["write", "fsync"])
+def test_an_interrupt_within_an_event_leaves_a_journal_that_goes_on(
+    path: Path, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: Any) -> int:
+        done(*arguments)
+        raise KeyboardInterrupt
+
+    done = getattr(os, stage)
+    written = Journal(path, journal.whole(path))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, stage, interrupted)
+        written.append({"event": "searched"}, lasting=True)
+    written.append({"event": "session"})
+    written.close()
+    assert told(journal.whole(path)) == [*EVENTS, {"event": "session"}]
+
+
+def test_half_a_character_is_kept_as_it_is(path: Path) -> None:
+    with Journal(path, journal.whole(path)) as written:
+        written.append({"event": "ended", "ended": [[0, "failed", "OSError: no file caf\udce9.csv"]]})
+    path.read_text(encoding="utf-8")  # it is text
+    assert told(journal.whole(path))[-1]["ended"] == [[0, "failed", "OSError: no file caf\udce9.csv"]]
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:

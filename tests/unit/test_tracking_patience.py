@@ -55,7 +55,7 @@ def test_an_outage_is_said_once_and_so_is_its_end(caplog: pytest.LogCaptureFixtu
     patience = Patience(threading.Event(), lambda error: "shown")
     assert patience.call(Store(*[away() for _ in range(30)])) == 31
     levels = [(record.levelname, record.getMessage().partition("Received: ")[2]) for record in caplog.records]
-    assert levels == [("WARNING", "shown"), ("INFO", "")]
+    assert levels == [("WARNING", "shown"), ("WARNING", "")]
 
 
 def test_what_a_store_refuses_is_not_tried_again() -> None:

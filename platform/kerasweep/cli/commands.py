@@ -295,7 +295,7 @@ def export(
     ] = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Export the winner of a study, or any of its trials."""
+    """Export the winner of a study, or another of its five best trials."""
     from kerasweep import pipeline
     from kerasweep.spec.vocabulary import EXPORT_FORMATS
 

@@ -8,7 +8,7 @@ from kerasweep.delivery.evaluate import baselines, evaluate
 from kerasweep.delivery.export import check_formats, clear_drafts, compare, export
 from kerasweep.delivery.prediction import predict
 from kerasweep.delivery.promote import decide, headline_metric
-from kerasweep.delivery.retrain import choose, merged, retrain_cohort, spread
+from kerasweep.delivery.retrain import choose, lost_cohort, merged, retrain_cohort, spread
 from kerasweep.delivery.scores import TEST_METRICS, class_probabilities, score
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "evaluate",
     "export",
     "headline_metric",
+    "lost_cohort",
     "merged",
     "predict",
     "retrain_cohort",

@@ -42,17 +42,31 @@ def retrain_cohort(
     Raises:
         DeliveryError: the trial never reported a finite objective.
     """
-    if winner.epoch is None:
+    drawn = [derive(study_seed, "retrain", i) for i in range(seeds)]
+    return _again(winner, fixed, drawn, replace(search, order_seed=derive(study_seed, "retrain", "order")))
+
+
+def lost_cohort(trial: Trial, fixed: Params, search: Schedule) -> tuple[Cohort, Schedule]:
+    """What to train to have the weights of a trial again, as it was trained before: with its own seed.
+
+    Args:
+        trial: of which the weights were lost.
+        fixed: as in ``retrain_cohort``, and so are the errors.
+        search: likewise.
+    """
+    return _again(trial, fixed, [trial.seed], search)
+
+
+def _again(trial: Trial, fixed: Params, seeds: Sequence[int], search: Schedule) -> tuple[Cohort, Schedule]:
+    if trial.epoch is None:
         raise DeliveryError(
             f"only a trial with a finite {search.objective.metric} can be retrained. "
-            f"Received: trial {winner.number}, {winner.status}{': ' + winner.reason if winner.reason else ''}"
+            f"Received: trial {trial.number}, {trial.status}{': ' + trial.reason if trial.reason else ''}"
         )
-    params = {**fixed, **winner.params}
-    changes = tuple(change for change in winner.changes if change.epoch < winner.epoch)
-    members = tuple(Member(i, params, derive(study_seed, "retrain", i), changes) for i in range(seeds))
-    order = derive(study_seed, "retrain", "order")
-    schedule = replace(search, epochs=winner.epoch, early_stopping=None, order_seed=order, expected_epochs=None)
-    return Cohort(members), schedule
+    params = {**fixed, **trial.params}
+    changes = tuple(change for change in trial.changes if change.epoch < trial.epoch)
+    members = tuple(Member(i, params, seed, changes) for i, seed in enumerate(seeds))
+    return Cohort(members), replace(search, epochs=trial.epoch, early_stopping=None, expected_epochs=None)
 
 
 def choose(outcomes: Sequence[Outcome], scores: Sequence[Metrics], metric: str, direction: Direction) -> int:

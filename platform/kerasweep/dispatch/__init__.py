@@ -5,7 +5,7 @@ from kerasweep.dispatch.cohort_size import alone, share
 from kerasweep.dispatch.here import HereSession
 from kerasweep.dispatch.resources import allocate, local_cpus
 from kerasweep.dispatch.session import RaySession
-from kerasweep.dispatch.standings import epochs_of, state_of_one
+from kerasweep.dispatch.standings import epochs_of, state_of_one, values_of
 
 __all__ = [
     "Allocation",
@@ -25,4 +25,5 @@ __all__ = [
     "local_cpus",
     "share",
     "state_of_one",
+    "values_of",
 ]

@@ -26,7 +26,7 @@ def watch_head(address: str, closing: threading.Event) -> None:
     while not closing.wait(_LOOK_SECONDS):
         if _answers(host.strip("[]"), int(port)):
             if told:
-                _log.info("Ray's head answers again, after %.0f seconds.", time.monotonic() - there)
+                _log.warning("Ray's head answers again, after %.0f seconds.", time.monotonic() - there)
             there, told = time.monotonic(), False
         elif not told and time.monotonic() - there > _AWAY_SECONDS:
             told = True

@@ -8,7 +8,7 @@ from pathlib import Path
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from kerasweep.errors import ResourceError
+from kerasweep.errors import ResourceError, StorageError
 
 _SECONDS = 60.0  # for a node to answer
 
@@ -18,14 +18,18 @@ def check_reach(folder: Path) -> None:
 
     Raises:
         ResourceError: a node cannot, or does not answer; the message names it.
+        StorageError: this process cannot write there.
     """
     nodes = [node for node in ray.nodes() if node["Alive"]]
     if len(nodes) < 2:
         return
-    folder.mkdir(parents=True, exist_ok=True)
     token = secrets.token_hex(8)
     mark = folder / f"reach-{token}"
-    mark.write_text(token)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        mark.write_text(token)
+    except OSError as error:
+        raise StorageError(f"resources.storage must be writable. Received: {folder}: {error.strerror}") from error
     try:
         asked = {
             ray.remote(_look)

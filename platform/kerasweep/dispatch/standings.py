@@ -13,14 +13,19 @@ from kerasweep.training.base import Cohort, EpochReport, Snapshot
 STANDINGS = "standings"
 
 
+def values_of(snapshot: Snapshot, number: int) -> list[float]:
+    """A member's values of the objective when a search's snapshot was taken; none of another cohort's member."""
+    return list(dict(snapshot.state[STANDINGS]["values"]).get(number, ()))
+
+
 def epochs_of(snapshot: Snapshot, number: int) -> int:
-    """How many epochs a member had trained when a search's snapshot was taken."""
-    return len(dict(snapshot.state[STANDINGS]["values"])[number])
+    """How many epochs it had trained then."""
+    return len(values_of(snapshot, number))
 
 
-def state_of_one(snapshot: Snapshot, number: int) -> dict[str, Any]:
-    """The part of a search's snapshot's state that ``epochs_of`` needs for one member."""
-    return {STANDINGS: {"values": [[number, dict(snapshot.state[STANDINGS]["values"])[number]]]}}
+def state_of_one(number: int, values: list[float]) -> dict[str, Any]:
+    """The part of a search's snapshot's state that ``values_of`` needs for one member."""
+    return {STANDINGS: {"values": [[number, values]]}}
 
 
 class Standings:

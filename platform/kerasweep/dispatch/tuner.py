@@ -114,11 +114,16 @@ class _Here:
 
     @contextmanager
     def told(self) -> Iterator[Feed]:
-        """The feed, in a callback of Ray Tune's, which must not hide what goes wrong in it."""
+        """The feed, in a callback of Ray Tune's, which must not hide what goes wrong in it.
+
+        Where Ray catches it, to try the trial again, the next call raises it once more.
+        """
+        if self.failure is not None:
+            raise self.failure
         try:
             yield self.feed
         except Exception as failure:
-            self.failure = self.failure or failure
+            self.failure = failure
             raise
 
     def check_room(self, cause: str) -> None:

@@ -13,30 +13,34 @@ if TYPE_CHECKING:
     from kerasweep.models.base import Inputs
 
 
+class NamesDiffer(ModelError):
+    """A model's inputs or outputs are not called as the data's, which no hyperparameter changes."""
+
+
 def check_names(model: keras.Model, inputs: Inputs) -> None:
     """Whether a built model's inputs and outputs are called as the data's.
 
     Raises:
-        ModelError: they are not; the message lists both. Or it has several, and the data name none.
+        NamesDiffer: they are not; the message lists both. Or it has several, and the data name none.
     """
     if type(model).__module__.startswith("keras."):
         for key, told in (("inputs", inputs.shapes), ("outputs", inputs.heads)):
             if len(getattr(model, key, None) or ()) > 1 and not told:
                 names = input_names(model) if key == "inputs" else model.output_names
                 rule = f"a model of several {key} needs data that name them (data.{key}, or arrays by name)"
-                raise ModelError(f"{rule}. Received: {_listed(names or ())}")
+                raise NamesDiffer(f"{rule}. Received: {_listed(names or ())}")
     if inputs.shapes and (names := input_names(model)) is not None and set(names) != set(inputs.shapes):
         rule = f"a model's inputs must be called as the data's, {_listed(inputs.shapes)}, as in keras.Input(name=…)"
-        raise ModelError(f"{rule}. Received: {_listed(names)}")
+        raise NamesDiffer(f"{rule}. Received: {_listed(names)}")
     if inputs.heads:
         predicted = model(inputs.example(), training=False)
         rule = f"a model's outputs must be called as the data's, {_listed(inputs.heads)}, by its last layers' names"
         names = output_names(model, predicted)
         if names is None:
             received = "outputs without names, of a class with a call of its own, which must return a dict"
-            raise ModelError(f"{rule}. Received: {received}")
+            raise NamesDiffer(f"{rule}. Received: {received}")
         if set(names) != set(inputs.heads):
-            raise ModelError(f"{rule}, or as the keys of a dict of outputs. Received: {_listed(names)}")
+            raise NamesDiffer(f"{rule}, or as the keys of a dict of outputs. Received: {_listed(names)}")
 
 
 def _listed(names: Iterable[str]) -> str:

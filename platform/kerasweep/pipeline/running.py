@@ -85,6 +85,8 @@ def _run(spec: PipelineSpec, origin: Origin, destination: Destination, recording
             seeds = f"{spec.retrain.seeds} seed(s)"
             with clock.stage("retrain", f"trial {winner.trial.number}, {winner.trial.epoch} epochs, {seeds}"):
                 winner.retrain(spec.retrain)
+        else:
+            winner.recover()
         study.release()
         with clock.stage("evaluate", "the test split, once, beside the baselines"):
             evaluation = winner.evaluate()

@@ -6,6 +6,7 @@ from kerasweep.data import SearchData
 from kerasweep.delivery import assemble, check_formats
 from kerasweep.errors import DeliveryError
 from kerasweep.models import ModelBuilder, import_tensorflow
+from kerasweep.models.several import NamesDiffer
 from kerasweep.seeds import derive
 from kerasweep.space import Space
 from kerasweep.spec.pipeline import PipelineSpec
@@ -15,7 +16,7 @@ def check_deliverable(spec: PipelineSpec, models: ModelBuilder, data: SearchData
     """Builds one model and sees whether the pipeline's later stages can take it; models of a family are known to fit.
 
     It is that of the lowest and first values of the space, small enough for this process. If it cannot be built that
-    says nothing here: its own trial fails, and is recorded.
+    says nothing of others: its own trial fails, and is recorded.
 
     Args:
         spec: of the study.
@@ -23,6 +24,7 @@ def check_deliverable(spec: PipelineSpec, models: ModelBuilder, data: SearchData
         data: of the study.
 
     Raises:
+        NamesDiffer: its inputs or outputs are not called as the data's.
         DeliveryError: a format, the registry, or the preprocessing in front of it cannot take it; the message says why.
     """
     if spec.model.builder is None:
@@ -34,6 +36,8 @@ def check_deliverable(spec: PipelineSpec, models: ModelBuilder, data: SearchData
     with tf.device("/CPU:0"):  # cards are for the workers
         try:
             body = models.build(params, derive(spec.search.seed, "deliverable"))
+        except NamesDiffer:
+            raise
         except Exception:
             return
         assemble(data.preprocessing, body, data.facts.heads)

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,8 +85,10 @@ class Lock:
             raise StorageError(
                 f"a study must have one driver at a time. Received: {folder.name}, in use by {holder}"
             ) from error
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"process {os.getpid()} on {socket.gethostname()}, since {time.ctime()}".encode(), 0)
+        holder = f"process {os.getpid()} on {socket.gethostname()}, since {time.ctime()}"
+        with suppress(OSError):  # a full disk: the lock holds without saying whose it is
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, holder.encode(), 0)
 
     def release(self) -> None:
         """Lets the next process have it."""

@@ -146,17 +146,22 @@ class Journal:
         Raises:
             StorageError: it could not be written, and the journal is as it was before.
         """
-        body = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()[:-1]
+        text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+        body = text.encode(errors="backslashreplace")[:-1]  # of half a character, which a file's name may have
         check = zlib.crc32(body, self._check)
         line = body + _CHECK + f'{check:08x}"}}\n'.encode()
+        before = self._check, self._size
         try:
             self._write(line)
             if lasting:
                 os.fsync(self._file)
-        except OSError as error:
+            self._check, self._size = check, self._size + len(line)
+        except BaseException as error:  # an interrupt may come at any point
+            self._check, self._size = before
             os.ftruncate(self._file, self._size)
-            raise self._failed(error) from error
-        self._check, self._size = check, self._size + len(line)
+            if isinstance(error, OSError):
+                raise self._failed(error) from error
+            raise
 
     @property
     def check(self) -> int:

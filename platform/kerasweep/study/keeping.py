@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from kerasweep.dispatch import epochs_of, state_of_one
+from kerasweep.dispatch import state_of_one, values_of
+from kerasweep.errors import StorageError
 from kerasweep.models import import_tensorflow
 from kerasweep.records import Objective, Trial
 from kerasweep.report.plane import Plane
@@ -15,6 +17,7 @@ from kerasweep.spec.pipeline import PipelineSpec
 from kerasweep.study.search import Searched
 from kerasweep.tracking import Tracker
 from kerasweep.training import Snapshot, snapshots
+from kerasweep.training.base import Array
 
 
 def keep_weights(searched: Searched, objective: Objective, most: int, into: Path, tracker: Tracker) -> list[Trial]:
@@ -37,18 +40,34 @@ def keep_weights(searched: Searched, objective: Objective, most: int, into: Path
     kept: list[Trial] = []
     for trial in best:
         snapshot = loaded[searched.snapshots[trial.number]]
-        if epochs_of(snapshot, trial.number) < (trial.epoch or 0):
+        values = values_of(snapshot, trial.number)
+        if len(values) < (trial.epoch or 0):
             continue  # its cohort died after it had ended, before a snapshot was taken
-        folder = into / str(trial.number)
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = snapshots.named_best(trial.number, snapshots.best_weights(snapshot, trial.number))
-        snapshots.save(Snapshot(weights, state_of_one(snapshot, trial.number)), folder)
-        tracker.log_files(tuple(folder.iterdir()), "weights", trial.number)
+        _keep(trial.number, snapshots.best_weights(snapshot, trial.number), values, into, tracker)
         kept.append(trial)
     for folder in into.glob("*"):  # of trials that were among the best before the budget grew
         if folder.name not in {str(trial.number) for trial in kept}:
             shutil.rmtree(folder)
     return kept
+
+
+def keep_again(trial: Trial, weights: tuple[Array, ...], objective: Objective, into: Path, tracker: Tracker) -> None:
+    """Keeps the weights of a trial that was trained again; see ``keep_weights``."""
+    values = [metrics.get(objective.metric, math.nan) for metrics in trial.history]
+    _keep(trial.number, weights, values, into, tracker)
+
+
+def _keep(number: int, weights: tuple[Array, ...], values: list[float], into: Path, tracker: Tracker) -> None:
+    folder = into / str(number)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        snapshots.save(Snapshot(snapshots.named_best(number, weights), state_of_one(number, values)), folder)
+    except OSError as error:
+        raise StorageError(
+            f"the best trials' weights must be written. Received: {folder}: {error.strerror}. Once there is room, "
+            f"kerasweep resume {into.parent.name} carries on"
+        ) from error
+    tracker.log_files(tuple(folder.iterdir()), "weights", number)
 
 
 def draw_figures(

@@ -141,6 +141,7 @@ class Ledger:
     def spend(self, budget: Budget, generations: Iterator[int] | None = None) -> None:
         """From now on has this budget, and asks for generations of these sizes, or of those that it had before."""
         self._budget, self._sizes = budget, generations or self._sizes
+        self._waiting = deque(part for courses in self._waiting for part in parts(courses, budget.cohort))
         self._exhausted = sum(map(len, self._generations)) >= budget.trials
 
     def ask(self, cohorts: Sequence[Sequence[int]]) -> Sequence[Candidate]:
@@ -168,12 +169,13 @@ class Ledger:
 
         Args:
             cohorts: numbers of their trials.
-            anew: whether the trials forget what they have trained.
+            anew: whether the trials forget what they have trained; their cohorts may then be cut.
         """
         again = [[self._courses[number] for number in numbers] for numbers in cohorts]
-        self._waiting.extendleft(reversed(again))
         if anew:
             self._forget([course for courses in again for course in courses])
+            again = [part for courses in again for part in parts(courses, self._budget.cohort)]
+        self._waiting.extendleft(reversed(again))
 
     def _forget(self, courses: Sequence[Course]) -> None:
         for course in courses:

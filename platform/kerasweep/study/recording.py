@@ -7,9 +7,10 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,17 @@ class Recording:
             raise RuntimeError("a study must have begun. Received: none")
         return self.retold
 
+    def allocation(self, spec: PipelineSpec) -> Allocation | None:
+        """What earlier drivers had, if neither the search nor its resources are others now."""
+        before = self.retold
+        if before is None or (before.spec.search, before.spec.resources) != (spec.search, spec.resources):
+            return None
+        return before.allocation
+
+    def planned(self, trial: int) -> int:
+        """The ``max_epochs`` under which a trial was trained."""
+        return self._known.planned.get(trial, self.spec.search.max_epochs)
+
     def begin(
         self, header: StudyHeader, spec: PipelineSpec, allocation: Allocation, earlier: tuple[Trial, ...] = ()
     ) -> Feed:
@@ -166,6 +178,9 @@ class Recording:
         before.spec, before.allocation, before.sessions = spec, allocation, before.sessions + 1
         if then != (spec, allocation):
             change_budget(before, *then)
+        for trial in before.trials:
+            if trial.status is Status.RUNNING:  # what a driver that was stopped has kept of it is not its best any more
+                shutil.rmtree(self.folder.weights / str(trial.number), ignore_errors=True)
         pasts = _pasts(before, self.folder)
         before.ledger.reissue(list(pasts))
         return self._feed(before, pasts)
@@ -319,8 +334,8 @@ def _pasts(retold: Retold, folder: StudyFolder) -> dict[tuple[int, ...], Past]:
         state, epochs = _newest(folder, retold, numbers) if left or lost else (None, 0)
         told: tuple[Metrics, ...] = ()
         if compared:
-            (trial,) = (trials[number] for number in numbers)
-            told = trial.history[: epochs if left or lost else None]
+            (number,) = numbers
+            told = trials[number].history[: epochs if left or lost else None]
         pasts[numbers] = Past(left, str(state or ""), told, over=not (left or lost))
     return pasts
 
@@ -328,7 +343,7 @@ def _pasts(retold: Retold, folder: StudyFolder) -> dict[tuple[int, ...], Past]:
 def _newest(folder: StudyFolder, retold: Retold, numbers: Sequence[int]) -> tuple[Path | None, int]:
     """The newest whole state of a cohort that is not ahead of the journal, and how many epochs its first trial had."""
     known = {trial.number: len(trial.history) for trial in retold.trials}
-    for path, snapshot in _whole(folder, numbers, retold.since):
+    for path, snapshot in _whole(states.found(folder.checkpoints, numbers, retold.since)):
         epochs = [epochs_of(snapshot, number) for number in numbers]
         if all(count <= known[number] for count, number in zip(epochs, numbers, strict=True)):
             return path, epochs[0]
@@ -337,19 +352,17 @@ def _newest(folder: StudyFolder, retold: Retold, numbers: Sequence[int]) -> tupl
 
 def _state_of(folder: StudyFolder, retold: Retold, trial: Trial) -> Path | None:
     """Where an ended trial's weights of its best epoch are; None if they are not on disk."""
-    if snapshots.there(kept := folder.weights / str(trial.number)):
-        return kept
     cohorts = [(numbers, retold.since) for numbers in retold.handed if trial.number in numbers]
     cohorts += [(numbers, 1) for numbers, ended in retold.earlier if trial.number in ended]
-    for numbers, since in cohorts:
-        for path, snapshot in _whole(folder, numbers, since):
-            if (trial.epoch or 0) <= epochs_of(snapshot, trial.number) <= len(trial.history):
-                return path
+    found = (states.found(folder.checkpoints, numbers, since) for numbers, since in cohorts)
+    for path, snapshot in _whole(chain([folder.weights / str(trial.number)], *found)):
+        if (trial.epoch or 0) <= epochs_of(snapshot, trial.number) <= len(trial.history):
+            return path
     return None
 
 
-def _whole(folder: StudyFolder, numbers: Sequence[int], since: int) -> Iterator[tuple[Path, Snapshot]]:
-    """The states of a cohort that can be read, the newest first."""
-    for path in states.found(folder.checkpoints, numbers, since):
+def _whole(paths: Iterable[Path]) -> Iterator[tuple[Path, Snapshot]]:
+    """The states that can be read."""
+    for path in paths:
         with suppress(FileNotFoundError, ValueError):
             yield path, snapshots.load(path)

@@ -35,10 +35,12 @@ class Retold:
         spec: as its last driver had it.
         allocation: likewise; None if no driver came so far.
         ledger: as it stood after the last event, with nobody listening; None likewise.
-        handed: the cohorts that were begun since ``max_epochs`` is what it is, in that order.
+        handed: the cohorts that were begun since ``max_epochs`` is what it is and trials train together, or alone, as
+            they do; in that order.
         earlier: those before, each with its trials that had ended when it changed.
+        planned: the ``max_epochs`` that trials had which ended before it changed.
         sessions: how many drivers there were.
-        since: number of the first driver that had this ``max_epochs``.
+        since: number of the first driver since then.
         spent: seconds of the drivers, from their start to their last event.
         stopped: why the last driver ended the search early; empty otherwise.
         searched: whether the search is over, and its best trials' weights are kept.
@@ -52,6 +54,7 @@ class Retold:
     ledger: Ledger | None = None
     handed: list[tuple[int, ...]] = field(default_factory=list)
     earlier: list[tuple[tuple[int, ...], frozenset[int]]] = field(default_factory=list)
+    planned: dict[int, int] = field(default_factory=dict)
     sessions: int = 0
     since: int = 1
     spent: float = 0.0
@@ -123,7 +126,7 @@ class _Teller:
         self._memory = memory
         self._earlier: tuple[Trial, ...] = ()
         self._at = 0.0
-        self._ignored = False  # the rest of a session that was stopped: what it ended goes on in the next one
+        self._stopped = False  # the rest of a session: what its driver ends goes on in the next one
 
     def tell(self, event: Event) -> None:
         kind = event["event"]
@@ -140,8 +143,8 @@ class _Teller:
         elif kind == entries.OVER:
             self.retold.status = str(event["status"])
         elif kind == entries.STOPPED:
-            self.retold.stopped, self._ignored = str(event["reason"]), True
-        elif not self._ignored:
+            self.retold.stopped, self._stopped = str(event["reason"]), True
+        elif not self._stopped or kind == entries.EPOCH:
             self.retold.spent += max(at - self._at, 0.0)
             self._at = at
             self._search(kind, event)
@@ -156,7 +159,7 @@ class _Teller:
             retold.spec = PipelineSpec.model_validate(json.loads(event["spec"]))
         retold.allocation = entries.allocation(event)
         retold.sessions += 1
-        retold.searched, retold.status, retold.stopped, self._ignored = False, "", "", False
+        retold.searched, retold.status, retold.stopped, self._stopped = False, "", "", False
         if retold.ledger is None:
             retold.ledger = new_ledger(retold.spec, retold.allocation, NOBODY, self._earlier)
             retold.ledger.listen(NOBODY, lambda: self._at)
@@ -208,7 +211,8 @@ class _Teller:
 def change_budget(retold: Retold, spec: PipelineSpec, allocation: Allocation | None) -> None:
     """Gives a ledger the budget that its study has now.
 
-    If ``max_epochs`` changed, trials that have not ended begin anew: learning rates and rungs may depend on it.
+    If ``max_epochs`` changed, trials that have not ended begin anew: learning rates and rungs may depend on it. So they
+    do if they trained together and are to train alone now, or the other way round: their states are of another kind.
 
     Args:
         retold: with the budget that it has now.
@@ -222,10 +226,15 @@ def change_budget(retold: Retold, spec: PipelineSpec, allocation: Allocation | N
     now, then = (budget_of(*each) for each in ((retold.spec, retold.allocation), (spec, allocation)))
     same = replace(now, seconds=then.seconds) == then and retold.allocation.concurrency == allocation.concurrency
     ledger.spend(now, None if same else sizes(retold.spec, retold.allocation, asked))
-    if now.epochs != then.epochs:
+    if now.epochs != then.epochs or (now.cohort == 1) != (then.cohort == 1):
         running = {trial.number for trial in retold.trials if trial.status is Status.RUNNING}
-        unfinished = [numbers for numbers in retold.handed if not running.isdisjoint(numbers)]
-        ledger.reissue([[n for n in numbers if n in running] for numbers in unfinished], anew=True)
+        retold.planned |= {
+            trial.number: then.epochs
+            for trial in retold.trials
+            if trial.number not in running and trial.number not in retold.planned
+        }
+        unfinished = [[n for n in numbers if n in running] for numbers in retold.handed]
+        ledger.reissue([part for part in unfinished if part], anew=True)
         retold.earlier += [(numbers, frozenset(numbers) - running) for numbers in retold.handed]
         retold.handed, retold.since = [], retold.sessions
 

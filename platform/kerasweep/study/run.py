@@ -31,7 +31,7 @@ from kerasweep.study.earlier import earlier_trials
 from kerasweep.study.environment import study_header
 from kerasweep.study.folder import StudyFolder, storage_root
 from kerasweep.study.initial import Initial, check_initial, read_initial
-from kerasweep.study.keeping import draw_figures, import_ahead, keep_weights
+from kerasweep.study.keeping import draw_figures, import_ahead, keep_again, keep_weights
 from kerasweep.study.ledger import Watchers
 from kerasweep.study.origin import Destination, Origin, models_for, mutable_of
 from kerasweep.study.plane import winners_plane
@@ -109,11 +109,13 @@ class StudyRun:
     def __init__(
         self, spec: PipelineSpec, origin: Origin, destination: Destination, recording: Recording | None = None
     ) -> None:
+        if destination.tracking_uri is not None:  # where the study is kept, also for who goes on with it
+            tracking = spec.tracking.model_copy(update={"uri": destination.tracking_uri})
+            spec = spec.model_copy(update={"tracking": tracking})
         self.spec = spec
         self.origin = origin
         self.observer = destination.observer
         self.id = f"{spec.name}@{secrets.token_hex(4)}" if recording is None else recording.folder.path.name
-        self.tracking_uri = resolve_uri(destination.tracking_uri or spec.tracking.uri, Path.cwd())
         self.searched: Searched | None = None
         self._ending = _Ending()
         self._stack = ExitStack()
@@ -123,6 +125,7 @@ class StudyRun:
         self.recording = recording
         self.resumed = recording.goes_on
         self._stack.callback(recording.close)
+        self.tracking_uri = resolve_uri(spec.tracking.uri, Path.cwd())
         read = load_search(  # quick, and most mistakes show here
             spec.data, origin.directory, origin.memory, spec.search.folds
         )
@@ -181,9 +184,19 @@ class StudyRun:
         """How the trials of this study are trained."""
         return search_schedule(self.spec, self._allocation.cohort, self.rates)
 
+    def schedule_of(self, trial: Trial) -> Schedule:
+        """How a trial was trained, which may have been under another ``max_epochs``."""
+        return replace(self.schedule, rates=replace(self.rates, horizon=self.recording.planned(trial.number)))
+
     @cached_property
     def _allocation(self) -> Allocation:
-        return self._session.allocation(self.spec, search_size(self.spec), self.data)
+        """What the search may use. Its cohorts remain as large as they were, whatever memory is free now."""
+        spec, before = self.spec, self.recording.allocation(self.spec)
+        if before is not None:
+            cohort = before.cohort if before.cohort > 1 else "off"
+            spec = spec.model_copy(update={"resources": spec.resources.model_copy(update={"cohort": cohort})})
+        found = self._session.allocation(spec, search_size(spec), self.data)
+        return found if before is None else replace(found, reason=before.reason)
 
     def search(self) -> Trial:
         """Runs the search.
@@ -271,11 +284,11 @@ class StudyRun:
             raise StudyError("a study must have a trial that succeeds. Received: a study that was not searched")
         return self.searched.best(self.spec.objective)
 
-    def weights(self, number: int) -> tuple[Array, ...]:
-        """A trial's weights at its best epoch; kept for the best ``KEPT_TRIALS`` trials.
+    def weights(self, number: int) -> tuple[Array, ...] | None:
+        """A trial's weights at its best epoch, kept of the best ``KEPT_TRIALS`` trials; None if they were lost.
 
         Raises:
-            StudyError: they were not kept.
+            StudyError: it has none of its own.
         """
         folder = self._kept / str(number)
         if self.data.folds:
@@ -283,12 +296,11 @@ class StudyRun:
                 "a cross-validated trial has a model for each fold and must be retrained before it is delivered. "
                 f"Received: trial {number}"
             )
-        if not folder.is_dir():
-            raise StudyError(
-                f"weights are kept of the best {KEPT_TRIALS} trials, unless their workers died. "
-                f"Received: trial {number}"
-            )
-        return snapshots.best_weights(snapshots.load(folder), number)
+        return snapshots.best_weights(snapshots.load(folder), number) if folder.is_dir() else None
+
+    def keep(self, trial: Trial, weights: tuple[Array, ...]) -> None:
+        """Keeps the weights of a trial that was trained again."""
+        keep_again(trial, weights, self.spec.objective, self._kept, self.tracker)
 
     def train(self, cohort: Cohort, schedule: Schedule, *, merge: bool) -> list[Outcome]:
         """Trains a cohort outside of the search, its members together if those of the search were.

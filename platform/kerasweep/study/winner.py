@@ -18,6 +18,7 @@ from kerasweep.delivery import (
     evaluate,
     export,
     headline_metric,
+    lost_cohort,
     merged,
     retrain_cohort,
     spread,
@@ -26,6 +27,7 @@ from kerasweep.errors import DeliveryError
 from kerasweep.models import ModelBuilder, import_tensorflow
 from kerasweep.records import Direction, Metrics, Status, Trial
 from kerasweep.spec.pipeline import PipelineSpec, RegisterSpec, RetrainSpec
+from kerasweep.spec.schedulers import PopulationScheduler
 from kerasweep.study.run import StudyRun
 from kerasweep.training import Outcome
 
@@ -87,7 +89,7 @@ class Winner:
             rule = "the winner of a cross-validation is retrained on train+validation"
             raise DeliveryError(f"{rule}. Received: {spec.data}")
         cohort, schedule = retrain_cohort(
-            self.trial, run.spec.training.fixed, spec.seeds, run.spec.search.seed, run.schedule
+            self.trial, run.spec.training.fixed, spec.seeds, run.spec.search.seed, run.schedule_of(self.trial)
         )
         self._merged = spec.data == "train+validation"
         self._trained = run.train(cohort, schedule, merge=self._merged)
@@ -97,6 +99,30 @@ class Winner:
             if outcome.status is Status.FAILED:
                 run.observer.note(f"one of {spec.seeds} retrainings failed: {outcome.reason}")
         self._evaluation = None
+
+    def recover(self) -> None:
+        """Makes sure of the weights that the search found: if they were lost with a worker, the trial trains again.
+
+        Raises:
+            DeliveryError: it failed to, or it was one of a population, whose states it had taken over.
+            StudyError: it was cross-validated, so that there are no weights of its own.
+        """
+        run, trial = self._run, self.trial
+        weights = run.weights(trial.number)
+        if weights is None:
+            lost = f"the weights of trial {trial.number} were lost with its worker"
+            if isinstance(run.spec.search.scheduler, PopulationScheduler):
+                raise DeliveryError(
+                    f"a population's trial must be retrained, or resumed with time for its cohort. Received: {lost}"
+                )
+            run.observer.note(f"{lost}, and it trains again")
+            lost_one = lost_cohort(trial, run.spec.training.fixed, run.schedule_of(trial))
+            (outcome,) = run.train(*lost_one, merge=False)
+            if outcome.status is Status.FAILED:
+                raise DeliveryError(f"trial {trial.number} must train again. Received: {outcome.reason}")
+            weights = outcome.weights
+            run.keep(trial, weights)
+        self._trained = [Outcome(trial.number, Status.FINISHED, weights=weights)]
 
     def evaluate(self) -> Evaluation:
         """Scores every retrained model once on the test split, beside the baselines; the median one is delivered."""
@@ -119,8 +145,7 @@ class Winner:
     def _outcomes(self) -> list[Outcome]:
         """The retrained models, or the one that the search found."""
         if not self._trained:
-            number = self.trial.number
-            self._trained = [Outcome(number, Status.FINISHED, weights=self._run.weights(number))]
+            self.recover()
         return self._trained
 
     @property

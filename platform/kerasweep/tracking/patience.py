@@ -119,7 +119,7 @@ class Patience:
     def _return(self) -> None:
         """Note that the store is there."""
         if self._away_since is not None:
-            _log.info("The tracking store answers again, after %.0f seconds.", time.monotonic() - self._away_since)
+            _log.warning("The tracking store answers again, after %.0f seconds.", time.monotonic() - self._away_since)
         self._away_since = self._deadline = None
 
     def _pause(self) -> None:

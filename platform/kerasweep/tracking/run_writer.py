@@ -163,13 +163,23 @@ class RunWriter:
         self._send_batches(draft)
         for tag in [tag for tag in draft.held.tags if tag not in draft.tags and _is_stale(tag, draft)]:
             del draft.held.tags[tag]
-            self._patience.call(self._client.delete_tag, draft.id, tag)
+            self._patience.call(self._without, draft.id, tag)
         if draft.end is not None:
             self._patience.call(self._client.set_terminated, draft.id, *draft.end)
             draft.held.status = draft.end[0]
         elif draft.held.status != _RUNNING:
             self._patience.call(self._client.update_run, draft.id, _RUNNING)
             draft.held.status = _RUNNING
+
+    def _without(self, run: str, tag: str) -> None:
+        """Delete a tag that may be gone: an attempt whose answer was lost has done it."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.delete_tag(run, tag)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
 
     def _look(self, draft: Draft, kept: Kept) -> None:
         """Learn what the store holds: one call a curve, since values that have no curve came with the run."""

@@ -44,7 +44,7 @@ def load(folder: Path) -> Snapshot:
         ValueError: the file is damaged.
     """
     try:
-        with np.load(folder / _FILE, allow_pickle=False) as archive:
+        with (folder / _FILE).open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files if name not in (_STATE, _DECISION)}
             state, decided = (json.loads(str(archive[name])) for name in (_STATE, _DECISION))
             copies = {target: Copy(source, params) for target, source, params in decided["copies"]}
