@@ -62,7 +62,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Made]:
 class Driver:
     """Of a study of two trials, each of which waits for ``go``."""
 
-    def __init__(self, folder: Path, address: str, concurrency: int) -> None:
+    def __init__(self, folder: Path, address: str) -> None:
         self._folder, self._go = folder, folder / "go"
         (folder / "waiting.py").write_text(WAITING)
         pipeline = {
@@ -72,7 +72,6 @@ class Driver:
             "space": {"parameters": {"n_neurons": {"type": "int", "min": 2, "max": 12}}},
             "search": {"searcher": "random", "scheduler": "none", "trials": 2, "max_epochs": 3, "seed": 1},
             "training": {"callbacks": [{"name": "waiting:Wait", "args": {"file": str(self._go)}}]},
-            "resources": {"concurrency": concurrency},
             "retrain": None,
             "export": {"formats": []},
             "register": None,
@@ -113,12 +112,12 @@ class Driver:
 
 
 @pytest.fixture
-def drive(tmp_path: Path) -> Iterator[Callable[[str, int], Driver]]:
-    """Starts a driver; takes the address of its cluster, and how many trials it may train at a time."""
+def drive(tmp_path: Path) -> Iterator[Callable[[str], Driver]]:
+    """Starts a driver; takes the address of its cluster."""
     drivers = []
 
-    def start(address: str, concurrency: int) -> Driver:
-        drivers.append(Driver(tmp_path, address, concurrency))
+    def start(address: str) -> Driver:
+        drivers.append(Driver(tmp_path, address))
         return drivers[-1]
 
     yield start
@@ -127,7 +126,7 @@ def drive(tmp_path: Path) -> Iterator[Callable[[str, int], Driver]]:
 
 
 def test_a_head_that_comes_back_costs_a_study_nothing(
-    cluster: Made, drive: Callable[[str, int], Driver], monkeypatch: pytest.MonkeyPatch
+    cluster: Made, drive: Callable[[str], Driver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     try:
         socket.create_connection(REDIS, 2).close()
@@ -136,7 +135,7 @@ def test_a_head_that_comes_back_costs_a_study_nothing(
     monkeypatch.setenv("RAY_REDIS_ADDRESS", ":".join(map(str, REDIS)))
     monkeypatch.setenv("RAY_external_storage_namespace", f"kerasweep-{uuid.uuid4().hex}")
     there = cluster(1)
-    driver = drive(there.address, 1)
+    driver = drive(there.address)
     driver.wait_for(lambda: driver.epochs == 1)
     there.head_node.kill_gcs_server()
     driver.wait_for(lambda: "does not answer" in driver.said)
@@ -145,9 +144,9 @@ def test_a_head_that_comes_back_costs_a_study_nothing(
     driver.finish()  # the second trial needs a worker of the head that came back
 
 
-def test_a_machine_that_joins_trains_what_waits_for_a_place(cluster: Made, drive: Callable[[str, int], Driver]) -> None:
+def test_a_machine_that_joins_trains_what_waits_for_a_place(cluster: Made, drive: Callable[[str], Driver]) -> None:
     there = cluster(1)
-    driver = drive(there.address, 2)
+    driver = drive(there.address)
     driver.wait_for(lambda: driver.epochs == 1)
     there.add_node(num_cpus=1)
     driver.wait_for(lambda: driver.epochs == 2)  # both trials are at their second epoch
