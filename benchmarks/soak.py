@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
@@ -118,14 +119,14 @@ def _look(driver: psutil.Process, folder: Path, seconds: float) -> Look:
         ended,
         memory,
         sum(path.stat().st_size for path in journals),
-        sum(_size(path) for path in studies.glob("*/checkpoints/**/*")),
+        sum(_size(Path(path, file)) for path, _, files in os.walk(studies) if "checkpoints" in path for file in files),
         sum(_size(path) for path in (folder / "mlruns").glob("mlflow.db*")),
     )
 
 
 def _size(path: Path) -> int:
     try:
-        return path.stat().st_size if path.is_file() else 0
+        return path.stat().st_size
     except OSError:  # deleted since it was listed
         return 0
 

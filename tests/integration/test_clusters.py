@@ -21,8 +21,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 REDIS = ("127.0.0.1", 6379)
 
-# Each trial waits in its second epoch for a file.
+# Each trial says in its second epoch that it waits, and does so until there is a file.
 WAITING = """
+import os
 import time
 from pathlib import Path
 import keras
@@ -33,8 +34,10 @@ class Wait(keras.callbacks.Callback):
         self.file = Path(file)
 
     def on_epoch_begin(self, epoch, logs=None):
-        while epoch == 1 and not self.file.exists():
-            time.sleep(0.1)
+        if epoch == 1:
+            self.file.with_name(f"waits-{os.getpid()}").touch()
+            while not self.file.exists():
+                time.sleep(0.1)
 """
 
 Made = Callable[..., Any]
@@ -86,11 +89,9 @@ class Driver:
         return (self._folder / "said").read_text()
 
     @property
-    def epochs(self) -> int:
-        """That the trials have trained."""
-        return sum(
-            file.read_text().count('"event":"epoch"') for file in self._folder.glob("mlruns/studies/*/journal.jsonl")
-        )
+    def waiting(self) -> int:
+        """Processes in which a trial waited, or waits."""
+        return len([*self._folder.glob("waits-*")])
 
     def wait_for(self, happened: Callable[[], bool]) -> None:
         until = time.monotonic() + 150
@@ -136,7 +137,7 @@ def test_a_head_that_comes_back_costs_a_study_nothing(
     monkeypatch.setenv("RAY_external_storage_namespace", f"kerasweep-{uuid.uuid4().hex}")
     there = cluster(1)
     driver = drive(there.address)
-    driver.wait_for(lambda: driver.epochs == 1)
+    driver.wait_for(lambda: driver.waiting == 1)
     there.head_node.kill_gcs_server()
     driver.wait_for(lambda: "does not answer" in driver.said)
     there.head_node.start_gcs_server()
@@ -144,10 +145,17 @@ def test_a_head_that_comes_back_costs_a_study_nothing(
     driver.finish()  # the second trial needs a worker of the head that came back
 
 
-def test_a_machine_that_joins_trains_what_waits_for_a_place(cluster: Made, drive: Callable[[str], Driver]) -> None:
+def test_a_machine_that_joins_takes_the_place_of_one_that_was_lost(
+    cluster: Made, drive: Callable[[str], Driver]
+) -> None:
     there = cluster(1)
+    second = there.add_node(num_cpus=1)
     driver = drive(there.address)
-    driver.wait_for(lambda: driver.epochs == 1)
+    driver.wait_for(lambda: driver.waiting == 2)
+    there.remove_node(second, allow_graceful=False)
+    driver.wait_for(lambda: "its worker died and it starts again" in driver.said)
+    time.sleep(2)
+    assert driver.waiting == 2  # there is no place for it
     there.add_node(num_cpus=1)
-    driver.wait_for(lambda: driver.epochs == 2)  # both trials are at their second epoch
+    driver.wait_for(lambda: driver.waiting == 3)
     driver.finish()
