@@ -9,6 +9,7 @@ the law is a product again, with what is inactive at the one point where the for
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,6 +26,9 @@ Array = NDArray[np.float64]
 
 # Numbers that can be counted, but of which there are more, are taken for real ones.
 _LISTED = 256
+
+# Pairs of a point and a leaf that are looked at together, for the memory's sake.
+_TOGETHER = 2**22
 
 _NONE: frozenset[int] = frozenset()
 
@@ -110,6 +114,11 @@ class Boxes:
 
     def _means(self, first: int, second: int, at: Array, given: tuple[bool, bool]) -> Array:
         """The mean over all but those of the two dimensions that are given."""
+        pieces = np.array_split(at, math.ceil(len(at) * len(self._values) / _TOGETHER))
+        return np.concatenate([self._means_of(first, second, piece, given) for piece in pieces])
+
+    def _means_of(self, first: int, second: int, at: Array, given: tuple[bool, bool]) -> Array:
+        """Those of a few points."""
         names = self._space.dimensions[first], self._space.dimensions[second]
         total, weights = np.zeros(len(at)), np.zeros(len(at))
         held = np.ones((len(at), len(self._values)))
