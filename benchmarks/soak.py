@@ -5,7 +5,7 @@ Purpose: that neither grows with the trials, but for what is said of it: the jou
          is told again in a fresh process, for a searcher that draws and for one that learns.
 Command: .venv/bin/python benchmarks/soak.py [--trials 4096] [--journal 10000] [--save]
 Time:    about 6 minutes on two cores
-Result:  a table; `--save` also writes benchmarks/results/soak.json and soak.png
+Result:  a table; `--save` also writes benchmarks/results/soak.json and docs/images/soak.png
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from typing import Any
 
 import psutil
 from measuring import RESULTS, made_with, save
+
+ROOT = RESULTS.parent.parent
 
 EVERY = 2.0  # seconds between two looks
 SPEC = """
@@ -222,7 +224,7 @@ def main() -> None:
         packages = ("kerasweep", "tensorflow", "ray", "mlflow")
         document = {"trials": options.trials, "again": again, "looks": [asdict(look) for look in looks]}
         save("soak", {**made_with(packages, psutil.cpu_count() or 1), **document})
-        draw(looks, RESULTS / "soak.png")
+        draw(looks, ROOT / "docs" / "images" / "soak.png")
 
 
 if __name__ == "__main__":
