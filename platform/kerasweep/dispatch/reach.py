@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 import ray
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from kerasweep.errors import ResourceError, StorageError
@@ -39,8 +41,10 @@ def check_reach(folder: Path) -> None:
         }
         answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=_SECONDS)
         problems = [f"{asked[one]} does not answer within {_SECONDS:.0f} seconds" for one in silent]
-        said = zip(answered, ray.get(answered), strict=True)
-        problems += [f"{asked[one]}: {answer}" for one, answer in said if answer != token]
+        for one in answered:
+            with suppress(RayError):  # a machine that has died meanwhile is no hindrance
+                if (answer := ray.get(one)) != token:
+                    problems.append(f"{asked[one]}: {answer}")
     finally:
         for file in folder.glob(f"{mark.name}*"):
             file.unlink()

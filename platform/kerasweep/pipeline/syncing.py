@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from kerasweep.spec.pipeline import PipelineSpec
@@ -34,7 +35,9 @@ def sync(study: str, *, tracking_uri: str | None = None, storage: str = "auto") 
     try:
         spec: PipelineSpec = recording.spec
         tracker = open_tracker(
-            resolve_uri(recording.address(tracking_uri or spec.tracking.uri), Path.cwd()), spec.experiment
+            resolve_uri(recording.address(tracking_uri or spec.tracking.uri), Path.cwd()),
+            spec.experiment,
+            uploads=recording.folder.uploads,
         )
         try:
             project(tracker, recording.header, recording.trials)
@@ -44,6 +47,7 @@ def sync(study: str, *, tracking_uri: str | None = None, storage: str = "auto") 
             tracker.end(recording.told_status)
         finally:
             tracker.close()
+            shutil.rmtree(recording.folder.uploads, ignore_errors=True)
         return recording.header.id, len(recording.trials)
     finally:
         recording.close()

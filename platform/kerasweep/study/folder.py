@@ -49,6 +49,11 @@ class StudyFolder:
         """What its driver makes on the way, and deletes at its end."""
         return self.path / "scratch"
 
+    @property
+    def uploads(self) -> Path:
+        """Copies of files that wait for the tracking store; deleted with the scratch."""
+        return self.path / "uploads"
+
     def lock(self) -> Lock:
         """Makes this process the study's only driver, and the folder if there is none.
 

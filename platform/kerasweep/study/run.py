@@ -136,7 +136,11 @@ class StudyRun:
         self._stack.callback(self._session.close)
         self._board = board_folder(spec.tracking.tensorboard, origin.directory, self.id)
         known = self.resumed and destination.tracking_uri is None  # its server may be away for now
-        self.tracker: Tracker = open_tracker(self.tracking_uri, spec.experiment, self._board, resumed=known)
+        uploads = recording.folder.uploads
+        self._stack.callback(shutil.rmtree, uploads, ignore_errors=True)
+        self.tracker: Tracker = open_tracker(
+            self.tracking_uri, spec.experiment, self._board, resumed=known, uploads=uploads
+        )
         self._stack.callback(self._ending.close, self.tracker, recording)
         self._stack.callback(self._ending.tell, self.tracker)
         self.scratch = recording.folder.scratch
@@ -215,7 +219,8 @@ class StudyRun:
         earlier = () if recording.searching else self._earlier()
         header = study_header(self.id, self.spec, self.data, self.origin.directory, self.origin.text)
         feed = recording.begin(header, self.spec, self._allocation, earlier)
-        shutil.rmtree(self.scratch, ignore_errors=True)  # of a driver that was killed
+        for folder in (recording.folder.scratch, recording.folder.uploads):  # of a driver that was killed
+            shutil.rmtree(folder, ignore_errors=True)
         project(self.tracker, recording.header, feed.ledger.trials)
         self._ending.begun = True
         if self._board is not None:

@@ -34,7 +34,9 @@ __all__ = [
 ]
 
 
-def open_tracker(uri: str, experiment: str, board: Path | None = None, *, resumed: bool = False) -> Tracker:
+def open_tracker(
+    uri: str, experiment: str, board: Path | None = None, *, resumed: bool = False, uploads: Path | None = None
+) -> Tracker:
     """A tracker for one study. It opens the store in the background and returns at once.
 
     Args:
@@ -43,6 +45,7 @@ def open_tracker(uri: str, experiment: str, board: Path | None = None, *, resume
         board: folder of this study for TensorBoard's event files, created if it does not exist; None writes none.
         resumed: the study was written there before, so a server that does not answer is waited for while the study goes
             on; a new study's address may be wrong, and one where nothing answers is an error.
+        uploads: folder for copies of files that wait to be written, created when needed; None for a temporary one.
 
     Raises:
         TrackingError: the uri cannot be a store, no server answers there, or the folder cannot be made.
@@ -55,7 +58,7 @@ def open_tracker(uri: str, experiment: str, board: Path | None = None, *, resume
         check_reachable(resolved)
     if board is not None:
         make_folder(board)
-    return MlflowTracker(resolved, experiment, board)
+    return MlflowTracker(resolved, experiment, board, uploads)
 
 
 def open_store(uri: str, experiment: str | None = None) -> StudyStore:

@@ -44,10 +44,12 @@ class MlflowTracker:
         uri: a resolved address.
         experiment: created if it does not exist.
         board: folder of this study's TensorBoard event files, which the same process writes; None for none.
+        uploads: folder for copies of files that wait to be written; None for one of the system's.
     """
 
-    def __init__(self, uri: str, experiment: str, board: Path | None = None) -> None:
+    def __init__(self, uri: str, experiment: str, board: Path | None = None, uploads: Path | None = None) -> None:
         self._uri = uri
+        self._uploads = uploads
         # Pickled calls for the writing process; None ends it.
         self._calls: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._closing = threading.Event()
@@ -93,8 +95,10 @@ class MlflowTracker:
         Raises:
             TrackingError: one of them does not exist.
         """
+        if self._uploads is not None:
+            self._uploads.mkdir(parents=True, exist_ok=True)
         for file in files:
-            copy = Path(tempfile.mkdtemp(prefix="kerasweep-artifact-")) / file.name
+            copy = Path(tempfile.mkdtemp(prefix="kerasweep-artifact-", dir=self._uploads)) / file.name
             try:
                 if file.is_dir():
                     shutil.copytree(file, copy)
