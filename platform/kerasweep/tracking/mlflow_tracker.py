@@ -95,19 +95,20 @@ class MlflowTracker:
         Raises:
             TrackingError: one of them does not exist.
         """
-        if self._uploads is not None:
-            self._uploads.mkdir(parents=True, exist_ok=True)
         for file in files:
-            copy = Path(tempfile.mkdtemp(prefix="kerasweep-artifact-", dir=self._uploads)) / file.name
-            try:
-                if file.is_dir():
-                    shutil.copytree(file, copy)
-                else:
-                    shutil.copy2(file, copy)
-            except OSError as error:
-                shutil.rmtree(copy.parent, ignore_errors=True)
-                raise TrackingError(f"a file to log must exist and be readable. Received: {file}: {error}") from error
-            self._post("log_file", str(copy), folder, trial)
+            with contextlib.ExitStack() as undone:
+                try:
+                    if self._uploads is not None:
+                        self._uploads.mkdir(parents=True, exist_ok=True)
+                    aside = Path(tempfile.mkdtemp(prefix="kerasweep-artifact-", dir=self._uploads))
+                    undone.callback(shutil.rmtree, aside, ignore_errors=True)
+                    copy = shutil.copytree if file.is_dir() else shutil.copy2
+                    copy(file, aside / file.name)
+                except OSError as error:
+                    rule = "a file to log must exist and be readable"
+                    raise TrackingError(f"{rule}. Received: {file}: {error}") from error
+                undone.pop_all()
+            self._post("log_file", str(aside / file.name), folder, trial)
 
     def log_summary(self, summary: Mapping[str, object]) -> None:
         """Adds to the study's summary; numbers become metrics of the parent run too."""
