@@ -13,7 +13,7 @@ import pytest
 from kerasweep.errors import TrackingError
 from kerasweep.records import Direction, Objective
 from kerasweep.tracking import StudyHeader, artifact_root, open_store, open_tracker, redact, resolve_uri
-from kerasweep.tracking.secrecy import without_secrets
+from kerasweep.tracking.secrecy import without_address, without_secrets
 from kerasweep.tracking.uris import database_server
 
 
@@ -56,6 +56,17 @@ def test_what_cannot_be_a_store_is_refused(uri: str, tmp_path: Path) -> None:
 )
 def test_secrets_are_never_shown(uri: str, shown: str) -> None:
     assert redact(uri) == shown
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///x.db", "postgresql://me:s3cr%40t@db/x"])
+def test_a_study_s_record_shows_no_secret_of_the_address_in_its_file_either(uri: str) -> None:
+    """The file's own address, if another one was given beside it."""
+    source = 'tracking: {uri: "postgresql://me:s3cr%40t@db/x"}  # not https://s3cret@host?token=s3cret\nname: a\n'
+    spec = json.dumps({"tracking": {"uri": uri}})
+    header = StudyHeader("a@1", "a", 1.0, Objective("val_loss", Direction.MINIMIZE), spec, source, ".", 1, {}, {}, None)
+    kept = without_address(header)
+    assert kept.source == 'tracking: {uri: "postgresql://***@db/x"}  # not https://***@host?token=***\nname: a\n'
+    assert json.loads(kept.spec) == {"tracking": {"uri": redact(uri)}}
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from contextlib import suppress
 from pathlib import Path
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from kerasweep.errors import ResourceError, StorageError
@@ -42,9 +41,14 @@ def check_reach(folder: Path) -> None:
         answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=_SECONDS)
         problems = [f"{asked[one]} does not answer within {_SECONDS:.0f} seconds" for one in silent]
         for one in answered:
-            with suppress(RayError):  # a machine that has died meanwhile is no hindrance
-                if (answer := ray.get(one)) != token:
-                    problems.append(f"{asked[one]}: {answer}")
+            try:
+                answer = ray.get(one)
+            except RayTaskError as error:
+                answer = repr(error.cause)
+            except RayError:  # a machine that has died meanwhile is no hindrance
+                continue
+            if answer != token:
+                problems.append(f"{asked[one]}: {answer}")
     finally:
         for file in folder.glob(f"{mark.name}*"):
             file.unlink()

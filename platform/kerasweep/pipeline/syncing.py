@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from kerasweep.spec.pipeline import PipelineSpec
@@ -47,7 +46,6 @@ def sync(study: str, *, tracking_uri: str | None = None, storage: str = "auto") 
             tracker.end(recording.told_status)
         finally:
             tracker.close()
-            shutil.rmtree(recording.folder.uploads, ignore_errors=True)
         return recording.header.id, len(recording.trials)
     finally:
         recording.close()

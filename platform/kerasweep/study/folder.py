@@ -51,7 +51,7 @@ class StudyFolder:
 
     @property
     def uploads(self) -> Path:
-        """Copies of files that wait for the tracking store; deleted with the scratch."""
+        """Copies of files that wait for the tracking store."""
         return self.path / "uploads"
 
     def lock(self) -> Lock:

@@ -130,11 +130,12 @@ class Recording:
         return self.retold
 
     def allocation(self, spec: PipelineSpec) -> Allocation | None:
-        """What earlier drivers had, if neither the search nor its resources are others now."""
+        """What earlier drivers had, if neither the search, but for its time, nor its resources are others now."""
         before = self.retold
-        if before is None or (before.spec.search, before.spec.resources) != (spec.search, spec.resources):
+        if before is None or before.spec.resources != spec.resources:
             return None
-        return before.allocation
+        then, now = (each.search.model_copy(update={"time_limit": None}) for each in (before.spec, spec))
+        return before.allocation if then == now else None
 
     def planned(self, trial: int) -> int:
         """The ``max_epochs`` under which a trial was trained."""

@@ -144,7 +144,7 @@ class _Teller:
             self.retold.status = str(event["status"])
         elif kind == entries.STOPPED:
             self.retold.stopped, self._stopped = str(event["reason"]), True
-        elif not self._stopped or kind == entries.EPOCH:
+        elif not self._stopped or kind in (entries.BEGAN, entries.EPOCH):
             self.retold.spent += max(at - self._at, 0.0)
             self._at = at
             self._search(kind, event)

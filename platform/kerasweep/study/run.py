@@ -136,10 +136,8 @@ class StudyRun:
         self._stack.callback(self._session.close)
         self._board = board_folder(spec.tracking.tensorboard, origin.directory, self.id)
         known = self.resumed and destination.tracking_uri is None  # its server may be away for now
-        uploads = recording.folder.uploads
-        self._stack.callback(shutil.rmtree, uploads, ignore_errors=True)
         self.tracker: Tracker = open_tracker(
-            self.tracking_uri, spec.experiment, self._board, resumed=known, uploads=uploads
+            self.tracking_uri, spec.experiment, self._board, resumed=known, uploads=recording.folder.uploads
         )
         self._stack.callback(self._ending.close, self.tracker, recording)
         self._stack.callback(self._ending.tell, self.tracker)

@@ -45,7 +45,8 @@ def open_tracker(
         board: folder of this study for TensorBoard's event files, created if it does not exist; None writes none.
         resumed: the study was written there before, so a server that does not answer is waited for while the study goes
             on; a new study's address may be wrong, and one where nothing answers is an error.
-        uploads: folder for copies of files that wait to be written, created when needed; None for a temporary one.
+        uploads: folder for copies of files that wait to be written, made when needed and deleted by ``close``; None for
+            temporary ones.
 
     Raises:
         TrackingError: the uri cannot be a store, no server answers there, or the folder cannot be made.

@@ -44,7 +44,7 @@ class MlflowTracker:
         uri: a resolved address.
         experiment: created if it does not exist.
         board: folder of this study's TensorBoard event files, which the same process writes; None for none.
-        uploads: folder for copies of files that wait to be written; None for one of the system's.
+        uploads: folder for copies of files that wait to be written, which ``close`` deletes; None for temporary ones.
     """
 
     def __init__(self, uri: str, experiment: str, board: Path | None = None, uploads: Path | None = None) -> None:
@@ -155,6 +155,8 @@ class MlflowTracker:
             self._closing.set()
             self._calls.put(None)
         self._written.wait()  # not Thread.join: Python 3.11 takes a thread for ended when its join is interrupted
+        if self._uploads is not None:
+            shutil.rmtree(self._uploads, ignore_errors=True)
         if self._lost:
             first, count, self._lost = self._failure, self._lost, 0
             more = f" ({count - 1} more were lost after it)" if count > 1 else ""

@@ -12,6 +12,7 @@ from kerasweep.tracking.base import StudyHeader
 from kerasweep.tracking.uris import SECRET_QUERY, redact
 
 _LONGEST = 500
+_ADDRESS = re.compile(r"\S+://\S+")
 
 
 def without_secrets(text: str, uri: str) -> str:
@@ -26,13 +27,13 @@ def without_secrets(text: str, uri: str) -> str:
 def without_address(header: StudyHeader) -> StudyHeader:
     """A study's header whose specification shows no user, password or token of its tracking store.
 
-    A study that is read back has been found in that store: nobody needs its address from there.
+    A study that is read back has been found in that store: nobody needs its address from there. The file as written may
+    name another store than the study's own, which was given beside it, and shows nothing of that one either.
     """
     uri = json.loads(header.spec).get("tracking", {}).get("uri", "")
     shown = redact(uri)
-    if shown == uri:
-        return header
-    return replace(header, spec=header.spec.replace(uri, shown), source=header.source.replace(uri, shown))
+    source = _ADDRESS.sub(lambda address: redact(address[0]), header.source.replace(uri, shown))
+    return replace(header, spec=header.spec.replace(uri, shown), source=source)
 
 
 def _secrets(uri: str) -> Iterator[str]:
